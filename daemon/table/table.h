@@ -1,0 +1,187 @@
+/*
+ * The lock table: who is granted, who waits, who times out. Pure: no I/O, no clock, no threads, no JSON.
+ *
+ * One door in: table_step() takes one event with its time. One door out: it appends effects, which the engine
+ * carries out in their order. Nothing is called back; a step never happens inside a step.
+ *
+ * Words. A *resource* is a file by identity (key). A *bearer* is an open file description, known here as an opaque id: the
+ * kernel lock sits on it. All requests by path of one file share one bearer (`shared`); each passed description is its own.
+ * An *owner* is the bearer itself for passed descriptions (every session that names it is a co-holder), and
+ * (session, handle) for requests by path. Two owners exclude each other by the usual rule: only SH with SH.
+ *
+ * Every LOCK event brings one reference on its bearer; every reference leaves by exactly one OS_DROP effect. Every OS_LOCK effect is
+ * answered by exactly one EV_OS_DONE, also after OS_CANCEL. Every LOCK event gets exactly one REPLY effect.
+ */
+#ifndef TABLE_H
+#define TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint64_t table_id;              /* slot + generation: never reused; 0 is none */
+
+enum table_mode { TABLE_NONE = 0, TABLE_SH = 1, TABLE_EX = 2 };
+
+struct table_key {
+        uint64_t device, inode;
+};
+
+#define TABLE_NEVER INT64_MAX           /* no deadline */
+#define TABLE_HANDOVERS_MAX 16          /* in a row, or ... */
+#define TABLE_HANDOVERS_MS 100          /* ... this long: then the next head queues in the kernel */
+#define TABLE_UPGRADE_RETRY_MIN_MS 10   /* an upgrade that only outsiders block */
+#define TABLE_UPGRADE_RETRY_MAX_MS 1000
+
+enum table_event_kind {
+        EV_LOCK,        /* a request */
+        EV_UNLOCK,      /* a lock id of this session is given up */
+        EV_CANCEL,      /* a waiting request (by its table id) is withdrawn: replies OUT_CANCELLED */
+        EV_SESSION_END, /* all requests and locks of a session go; its requests get a REPLY OUT_CANCELLED too */
+        EV_OS_DONE,     /* the answer to one OS_LOCK */
+        EV_TIMER        /* time has passed */
+};
+
+enum table_os_result {
+        OS_TAKEN,       /* the bearer holds the lock in the wanted mode */
+        OS_BUSY,        /* somebody outside has it; a conversion still holds what it held */
+        OS_LOST,        /* a conversion lost what it held */
+        OS_FAILED,      /* `error` says why; a conversion still holds what it held */
+        OS_CANCELLED    /* given up because of OS_CANCEL; the bearer holds what it held before */
+};
+
+struct table_event {
+        enum table_event_kind kind;
+        int64_t now_ms;
+        uint64_t session;               /* EV_LOCK, EV_UNLOCK, EV_SESSION_END: a non-zero id of the caller's */
+        /* EV_LOCK */
+        uint64_t cookie;                /* the caller's, echoed in the REPLY */
+        struct table_key key;
+        uint64_t bearer;
+        bool shared;                    /* by path: the file's shared bearer; else a passed description */
+        int64_t handle;
+        enum table_mode mode;
+        enum table_mode bears;          /* what a passed description is known to hold in the kernel already, unknown to the table */
+        bool nonblock;                  /* never queue */
+        bool detach;                    /* forget the owner right after the grant, without OS_UNLOCK */
+        int64_t since_ms;               /* arrival: now_ms, or earlier for one that must queue again at its old place */
+        int64_t deadline_ms;            /* TABLE_NEVER */
+        uint64_t token;                 /* given to the grant when it is a new one (or an upgrade) */
+        /* EV_UNLOCK */
+        table_id lock;
+        bool close_only;                /* drop the bearer, no OS_UNLOCK (passed descriptions only) */
+        /* EV_CANCEL */
+        table_id request;
+        /* EV_OS_DONE */
+        uint64_t op;
+        enum table_os_result result;
+        int error;
+        uint64_t new_bearer;            /* with OS_TAKEN on an op that was `fresh`: the shared bearer of the file from now on (one reference) */
+};
+
+enum table_outcome {
+        OUT_GRANTED,    /* lock, mode, token, waited_ms */
+        OUT_REFUSED,    /* nonblock and somebody has it; an upgrade still holds SH */
+        OUT_TIMED_OUT,
+        OUT_DEADLOCK,   /* a second upgrader */
+        OUT_CANCELLED,
+        OUT_LOST,       /* an upgrade lost its SH to an outsider: the lock is gone */
+        OUT_FAILED,     /* error: errno of the OS */
+        OUT_DUPLICATE,  /* this owner has a waiting request on this resource already */
+        OUT_LIMIT       /* out of memory or of table room: nothing changed */
+};
+
+enum table_effect_kind {
+        FX_REPLY,
+        FX_OS_LOCK,     /* take `mode` on `bearer`; `wait`: wait in the kernel, else answer at once. `fresh`: `bearer` is the shared one and in use: wait on
+                           a new description of the same file and report it as new_bearer. `convert`: it holds SH and wants EX; never with wait */
+        FX_OS_CANCEL,   /* end the wait of `op`; its EV_OS_DONE still comes */
+        FX_OS_UNLOCK,   /* LOCK_UN on `bearer` */
+        FX_OS_DOWNGRADE,/* EX -> SH on `bearer`: cannot fail, no answer */
+        FX_OS_DROP,     /* one reference on `bearer` is given back (closed with the last), after any unlock before it */
+        FX_WAITING      /* request `request` is queued or its position or holders changed */
+};
+
+struct table_effect {
+        enum table_effect_kind kind;
+        enum table_outcome outcome;     /* FX_REPLY */
+        uint64_t session, cookie;       /* FX_REPLY, FX_WAITING */
+        table_id request;               /* FX_REPLY, FX_WAITING */
+        table_id lock;                  /* FX_REPLY: 0 when detached */
+        struct table_key key;           /* FX_REPLY, FX_OS_LOCK */
+        enum table_mode mode;
+        uint64_t token;
+        int64_t waited_ms;
+        int error;
+        bool relock;                    /* FX_REPLY OUT_GRANTED: held before (relock, downgrade) */
+        uint64_t op;                    /* FX_OS_LOCK, FX_OS_CANCEL */
+        uint64_t bearer;
+        bool wait, fresh, convert;
+};
+
+struct table_effects {
+        struct table_effect *items;     /* owned by the caller of table_step; grown by it */
+        size_t count, cap;
+};
+
+struct table;
+
+struct table *table_create(void);       /* NULL when out of memory */
+void table_destroy(struct table *t);
+
+/*
+ * Decide. Appends to `fx` (the caller empties it). Reserves memory before it changes state: when that fails, an EV_LOCK is answered OUT_LIMIT
+ * and an event that must not be lost is carried out without allocating. Returns 0, or -ENOMEM when even the effects could not be stored (nothing changed).
+ */
+int table_step(struct table *t, const struct table_event *ev, struct table_effects *fx);
+
+/* The earliest time at which an EV_TIMER is due; TABLE_NEVER when none. */
+int64_t table_next_deadline(const struct table *t);
+
+/* ---- looking ---- */
+struct table_holder {
+        table_id lock;
+        uint64_t session, bearer, token;
+        int64_t handle, since_ms;       /* granted at */
+        enum table_mode mode;
+        bool shared;
+};
+struct table_waiter {
+        table_id request;
+        uint64_t session, cookie;
+        enum table_mode mode;
+        int64_t since_ms, deadline_ms;
+        uint64_t position;              /* 1 = head */
+        bool upgrade, in_kernel;        /* in_kernel: waits for an outsider in the OS */
+        bool shared;
+        int64_t handle;
+};
+
+/* Does the table know this file (a holder, a waiter or an OS operation under way)? */
+bool table_knows(const struct table *t, struct table_key key);
+/* Lock by id: false when unknown. *key may be NULL. */
+bool table_lock(const struct table *t, table_id lock, struct table_holder *out, struct table_key *key);
+/* The lock of (session, handle) by path on `key`, or the newest of the session with that handle by any bearer: 0 if none. */
+table_id table_lock_of(const struct table *t, struct table_key key, uint64_t session, int64_t handle);
+/* The bearer by which a file's passed descriptions are held or waited for: calls `visit` for each until it returns true. Returns that bearer or 0. */
+uint64_t table_find_bearer(const struct table *t, struct table_key key, bool (*visit)(void *arg, uint64_t bearer, bool shared), void *arg);
+
+/*
+ * Walk over the resources by slot: the first at or behind *cursor (0 to start); false at the end. *cursor is advanced past it. A resource keeps its slot while
+ * it lives, so a walk in pages meets each that lives throughout exactly once.
+ */
+bool table_walk(const struct table *t, uint64_t *cursor, struct table_key *key);
+bool table_first(const struct table *t, struct table_key key, uint64_t *cursor); /* the slot of one resource, for table_walk */
+/* Holders by index, oldest first; waiters in the order of the queue. False past the end. Sequential access (i = 0, 1, 2 ...) is O(1) each. */
+bool table_holder_at(const struct table *t, struct table_key key, size_t i, struct table_holder *out);
+bool table_waiter_at(const struct table *t, struct table_key key, size_t i, struct table_waiter *out);
+
+struct table_counts {
+        uint64_t resources, locks, waiting, os_ops;     /* gauges */
+};
+void table_count(const struct table *t, struct table_counts *out);
+
+/* Every invariant; NULL when all hold, else a sentence (static storage). Costs time in proportion to the table: for tests and debug builds. */
+const char *table_check(const struct table *t);
+
+#endif

@@ -1,0 +1,62 @@
+/*
+ * JSON, strict. The only user of cJSON: it closes the doors that cJSON leaves open (embedded NUL, other letter
+ * case, doubled members, fractions and overflow where integers are due, bad UTF-8, trailing bytes, deep nesting).
+ * Reading goes through cJSON; writing goes straight into a buffer.
+ */
+#ifndef PL_JSON_H
+#define PL_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pl_json;         /* a parsed node; the document owns it */
+
+/*
+ * Parse exactly one JSON text of `len` bytes (line[len] need not be NUL). *out is to be freed with pl_json_free().
+ * Returns 0; -EBADMSG: not JSON, bad UTF-8, NUL (raw or \u0000), lone surrogates, trailing bytes, a raw control character in a
+ * string, a number out of a double's range; -E2BIG: more than PL_DEPTH_MAX levels; -EEXIST: an object with a doubled member; -ENOMEM.
+ */
+int pl_json_parse(const char *line, size_t len, struct pl_json **out);
+void pl_json_free(struct pl_json *root);
+
+enum pl_json_type { PL_JSON_NULL, PL_JSON_BOOL, PL_JSON_NUMBER, PL_JSON_STRING, PL_JSON_ARRAY, PL_JSON_OBJECT };
+enum pl_json_type pl_json_type(const struct pl_json *n);
+
+/* Member of an object by exact name (case counts); NULL when absent or `obj` is no object. */
+const struct pl_json *pl_json_get(const struct pl_json *obj, const char *name);
+/* Children of an array or object in order; NULL at the end. */
+const struct pl_json *pl_json_first(const struct pl_json *n);
+const struct pl_json *pl_json_next(const struct pl_json *n);
+/* The name under which `n` stands in its object; NULL in an array. */
+const char *pl_json_key(const struct pl_json *n);
+
+/* Typed values: false and *out untouched when `n` is NULL or of another type. An integer has no fraction and lies within +-(2^53-1). */
+bool pl_json_integer(const struct pl_json *n, int64_t *out);
+bool pl_json_bool(const struct pl_json *n, bool *out);
+bool pl_json_string(const struct pl_json *n, const char **out);        /* borrowed from the document */
+
+/* ---- writing ---- */
+
+struct pl_buf {
+        char *data;
+        size_t len, cap;
+        bool failed;    /* out of memory somewhere: what is inside is not to be sent */
+};
+void pl_buf_clear(struct pl_buf *b);
+void pl_buf_append(struct pl_buf *b, const char *data, size_t len);
+
+/* A writer knows only whether a comma is due. `key` is NULL inside arrays and at the top. Keys are written as they are. */
+struct pl_writer {
+        struct pl_buf *buf;
+        bool comma;
+};
+void pl_write_open(struct pl_writer *w, const char *key, char bracket);  /* '{' or '[' */
+void pl_write_close(struct pl_writer *w, char bracket);                  /* '}' or ']' */
+void pl_write_integer(struct pl_writer *w, const char *key, int64_t value);
+void pl_write_bool(struct pl_writer *w, const char *key, bool value);
+void pl_write_null(struct pl_writer *w, const char *key);
+/* Escapes what JSON demands; a byte that is not UTF-8 becomes the four characters \xNN (printed as "\\xNN"). */
+void pl_write_string(struct pl_writer *w, const char *key, const char *value);
+
+#endif
