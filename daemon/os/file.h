@@ -1,0 +1,40 @@
+/* Files as the daemon needs them: opened by path or received, told apart by identity and by description. */
+#ifndef FILE_H
+#define FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct file_identity {
+        uint64_t device, inode;
+};
+
+/* What failed, for data.syscall and data.errno. */
+struct file_error {
+        const char *syscall;
+        int error;
+};
+
+/* The identity of what `path` names now, if it is of a kind that can be locked by path (regular file, directory, block device). Returns 0 or -1 with *e. */
+int file_stat(const char *path, struct file_identity *id, struct file_error *e);
+
+/* Open by path for locking, creating it if `create`. Reading only, never blocking on it. Returns a descriptor or -1 with *e. */
+int file_open(const char *path, bool create, struct file_identity *id, struct file_error *e);
+
+/* A new open file description of the file behind `fd`. Returns a descriptor or -1 with *e. */
+int file_reopen(int fd, struct file_error *e);
+
+/* The identity of a received descriptor, if flock can lock it (no O_PATH, socket or anonymous inode). Returns 0 or -1 with *e. */
+int file_identify(int fd, struct file_identity *id, struct file_error *e);
+
+/* Do both descriptors stand for one open file description? */
+bool file_same_description(int a, int b);
+
+/* The path by which the system knows it now; "" when unknown. Cut at `size`. */
+void file_path(int fd, char *out, size_t size);
+
+/* Raise the soft limit of descriptors to the hard one; returns the limit. */
+size_t file_limit_raise(void);
+
+#endif

@@ -1,0 +1,29 @@
+/* Who is at the other end of a connection, and what a process is called. */
+#ifndef PEER_H
+#define PEER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PEER_COMMAND_BYTES 64
+
+struct peer {
+        int64_t pid;            /* 0: unknown (another pid namespace) */
+        int64_t uid;
+        uint64_t started;       /* start time of that process: tells it from one that got its pid later; 0 unknown */
+        char command[PEER_COMMAND_BYTES];       /* as it was called when it connected; "" unknown */
+};
+
+/* Ask the system about the peer of `fd`. Returns 0 or -errno. */
+int peer_identify(int fd, struct peer *out);
+
+/* Its command by now (an exec changes it): refreshes p->command if the process is still the same. */
+void peer_refresh(struct peer *p);
+
+/* The name and start time of a process; false when there is none. */
+bool peer_process(int64_t pid, char *command, uint64_t *started);
+
+/* May this peer use a daemon that runs as `uid` for its own user? */
+bool peer_allowed(const struct peer *p, int64_t uid);
+
+#endif

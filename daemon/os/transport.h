@@ -1,0 +1,57 @@
+/*
+ * Bytes, and on Unix descriptors, between the daemon and its clients.
+ *
+ * All callbacks run on the loop's thread and never within a call of the same transport, but those of transport_destroy(), which calls nothing.
+ * What is sent in one turn of the loop leaves in one write.
+ */
+#ifndef TRANSPORT_H
+#define TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct uv_loop_s uv_loop_t;
+
+#define TRANSPORT_FD_HOLE (-1)  /* a descriptor was sent, but could not be received */
+
+struct transport_group;         /* what the connections of one loop share */
+struct transport;
+
+struct transport_events {
+        /* Room for bytes to read: at least one at *out; 0 when there is none (the connection is then ended). */
+        size_t (*room)(void *arg, char **out);
+        /* `len` bytes came into the room; before them in the stream stand `count` descriptors, now owned by the callee. */
+        void (*received)(void *arg, size_t len, const int *fds, size_t count);
+        /* The peer sends no more, but may still read. */
+        void (*ended)(void *arg);
+        /* Nobody is there any more. The callee destroys the transport, now or later. */
+        void (*gone)(void *arg);
+        /* Everything that was sent has left. */
+        void (*drained)(void *arg);
+};
+
+struct transport_group *transport_group_create(uv_loop_t *loop);
+/* After all its transports are destroyed; the loop must run once more. */
+void transport_group_destroy(struct transport_group *g);
+
+/* Takes over the connected descriptor `fd` (closed on failure too). NULL when out of memory. Reading starts at once. */
+struct transport *transport_create(struct transport_group *g, int fd, const struct transport_events *events, void *arg);
+void transport_destroy(struct transport *t);
+
+/* Queue `len` bytes. Returns 0 or -ENOMEM. */
+int transport_send(struct transport *t, const char *data, size_t len);
+/* Bytes queued and not yet taken by the system. */
+size_t transport_unsent(const struct transport *t);
+/* Write now what can be written (for the last words before an exit). */
+void transport_flush(struct transport *t);
+/* Stop or resume reading; a hang-up is noticed all the same. */
+void transport_reading(struct transport *t, bool on);
+
+/* ---- listening ---- */
+struct listener;
+/* Takes over the bound `fd`. `accepted` owns each new descriptor. NULL on failure with errno set. */
+struct listener *listener_create(uv_loop_t *loop, int fd, void (*accepted)(void *arg, int fd), void *arg);
+void listener_destroy(struct listener *l);      /* the loop must run once more */
+void listener_accepting(struct listener *l, bool on);
+
+#endif

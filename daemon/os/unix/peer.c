@@ -1,0 +1,73 @@
+#include "peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define NOBODY 65534            /* what an unmapped uid looks like: equals nobody, not even itself */
+#define STARTTIME_FIELD 22      /* of /proc/PID/stat, proc(5) */
+
+bool peer_process(int64_t pid, char *command, uint64_t *started)
+{
+        char name[64], text[1024], *first, *last;
+        ssize_t n;
+        size_t len;
+        int fd, field;
+
+        snprintf(name, sizeof name, "/proc/%lld/stat", (long long)pid);
+        fd = open(name, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return false;
+        n = read(fd, text, sizeof text - 1);
+        close(fd);
+        if (n <= 0)
+                return false;
+        text[n] = '\0';
+        /* The name stands in parentheses and may contain any of them itself. */
+        first = strchr(text, '(');
+        last = strrchr(text, ')');
+        if (first == NULL || last == NULL || last < first)
+                return false;
+        len = (size_t)(last - first - 1);
+        if (len >= PEER_COMMAND_BYTES)
+                len = PEER_COMMAND_BYTES - 1;
+        memcpy(command, first + 1, len);
+        command[len] = '\0';
+        for (field = 2; field < STARTTIME_FIELD && last != NULL; field++)
+                last = strchr(last + 1, ' ');
+        *started = last != NULL ? strtoull(last, NULL, 10) : 0;
+        return true;
+}
+
+int peer_identify(int fd, struct peer *out)
+{
+        struct ucred cred;
+        socklen_t len = sizeof cred;
+
+        memset(out, 0, sizeof *out);
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0)
+                return -errno;
+        out->pid = cred.pid;
+        out->uid = (int64_t)cred.uid;
+        if (cred.pid > 0 && !peer_process(cred.pid, out->command, &out->started))
+                out->started = 0;
+        return 0;
+}
+
+void peer_refresh(struct peer *p)
+{
+        char command[PEER_COMMAND_BYTES];
+        uint64_t started;
+
+        if (p->started != 0 && peer_process(p->pid, command, &started) && started == p->started)
+                memcpy(p->command, command, sizeof command);
+}
+
+bool peer_allowed(const struct peer *p, int64_t uid)
+{
+        return p->uid == 0 || (p->uid == uid && uid != NOBODY);
+}

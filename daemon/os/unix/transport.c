@@ -1,0 +1,396 @@
+/*
+ * Unix sockets by uv_poll_t and own recvmsg/sendmsg: libuv's pipes cannot receive descriptors cleanly and lose requests
+ * around them (docs/design.md).
+ *
+ * After the peer's half-close only UV_PRIORITIZED is polled: nothing to read any more, but the full close is still reported. When the
+ * peer closes with unread replies, libuv reports UV_EBADF and stops the handle while requests are still readable: they are drained first.
+ */
+#include "transport.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
+
+#define FDS_PER_MESSAGE 253     /* SCM_MAX_FD: a message can carry no more */
+#define READS_PER_TURN 8        /* then the other connections have their turn */
+#define BACKLOG 4096
+
+struct transport {
+        struct transport_group *group;
+        struct transport *dirty_next;
+        uv_poll_t poll;
+        const struct transport_events *events;
+        void *arg;
+        int fd;
+        char *out;
+        size_t out_len, out_sent, out_cap;
+        bool reading, at_end, dirty, lost, closing;
+};
+
+struct transport_group {
+        uv_loop_t *loop;
+        uv_prepare_t prepare;
+        struct transport *dirty;
+};
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void poll_again(struct transport *t)
+{
+        int events = UV_PRIORITIZED;
+
+        if (t->closing || t->lost)
+                return;
+        if (t->reading && !t->at_end)
+                events |= UV_READABLE;
+        if (t->out_len > t->out_sent)
+                events |= UV_WRITABLE;
+        uv_poll_start(&t->poll, events, on_poll);
+}
+
+static void lose(struct transport *t)
+{
+        if (t->lost || t->closing)
+                return;
+        t->lost = true;
+        uv_poll_stop(&t->poll);
+        t->events->gone(t->arg);
+}
+
+static bool hung_up(const struct transport *t)
+{
+        struct pollfd p = {.fd = t->fd};
+
+        return poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR)) != 0;
+}
+
+static size_t take_descriptors(struct msghdr *msg, int *fds)
+{
+        struct cmsghdr *c;
+        size_t count = 0;
+
+        for (c = CMSG_FIRSTHDR(msg); c != NULL; c = CMSG_NXTHDR(msg, c)) {
+                size_t n;
+
+                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+                        continue;
+                n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                memcpy(fds + count, CMSG_DATA(c), n * sizeof(int));
+                count += n;
+        }
+        if (count == 0 && (msg->msg_flags & MSG_CTRUNC) != 0)
+                fds[count++] = TRANSPORT_FD_HOLE;
+        return count;
+}
+
+enum read_result { READ_MORE, READ_LATER, READ_END, READ_BROKEN };
+
+static enum read_result read_once(struct transport *t)
+{
+        union {
+                struct cmsghdr align;
+                char bytes[CMSG_SPACE(sizeof(int) * FDS_PER_MESSAGE)];
+        } control;
+        int fds[FDS_PER_MESSAGE + 1];
+        struct iovec iov;
+        struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+        char *room;
+        size_t count;
+        ssize_t n;
+
+        iov.iov_len = t->events->room(t->arg, &room);
+        if (iov.iov_len == 0)
+                return READ_BROKEN;
+        iov.iov_base = room;
+        n = recvmsg(t->fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        if (n < 0) {
+                if (errno == EINTR || errno == ECONNRESET)
+                        return READ_MORE;       /* ECONNRESET is told once; what was sent before it is still there */
+                return errno == EAGAIN ? READ_LATER : READ_BROKEN;
+        }
+        count = take_descriptors(&msg, fds);
+        if (n == 0 && count == 0)
+                return READ_END;
+        t->events->received(t->arg, (size_t)n, fds, count);
+        return (size_t)n < iov.iov_len && count == 0 ? READ_LATER : READ_MORE;
+}
+
+/* `drain`: the peer has closed; read on until nothing is left. */
+static void read_some(struct transport *t, bool drain)
+{
+        enum read_result r = READ_MORE;
+        int i;
+
+        for (i = 0; (drain || i < READS_PER_TURN) && r == READ_MORE; i++) {
+                if (t->closing || !t->reading)
+                        return;
+                r = read_once(t);
+                if (drain && r == READ_LATER)
+                        r = READ_MORE;
+                if (drain && i > 100000)
+                        break;
+        }
+        if (t->closing || r == READ_MORE || r == READ_LATER)
+                return;
+        if (r == READ_BROKEN) {
+                lose(t);
+                return;
+        }
+        t->at_end = true;
+        if (drain || hung_up(t))
+                lose(t);
+        else
+                t->events->ended(t->arg);
+}
+
+static void write_some(struct transport *t)
+{
+        while (t->out_sent < t->out_len) {
+                ssize_t n = send(t->fd, t->out + t->out_sent, t->out_len - t->out_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0 && errno != EAGAIN)
+                        t->out_sent = t->out_len;       /* nobody reads it; the hang-up is reported by the poll */
+                if (n < 0)
+                        break;
+                t->out_sent += (size_t)n;
+        }
+        if (t->out_sent < t->out_len)
+                return;
+        t->out_len = t->out_sent = 0;
+        if (t->out_cap > 64 * 1024) {
+                free(t->out);
+                t->out = NULL;
+                t->out_cap = 0;
+        }
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+        struct transport *t = poll->data;
+
+        if (status < 0) {
+                read_some(t, true);
+                lose(t);
+                return;
+        }
+        if ((events & UV_WRITABLE) != 0 && t->out_len > 0) {
+                write_some(t);
+                if (t->out_len == 0)
+                        t->events->drained(t->arg);
+        }
+        if (!t->closing && (events & UV_READABLE) != 0 && !t->at_end)
+                read_some(t, false);
+        else if (!t->closing && (events & UV_PRIORITIZED) != 0 && hung_up(t)) {
+                if (!t->at_end)
+                        read_some(t, true);
+                lose(t);
+        }
+        poll_again(t);
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+        struct transport_group *g = prepare->data;
+        struct transport *t;
+
+        while ((t = g->dirty) != NULL) {
+                g->dirty = t->dirty_next;
+                t->dirty = false;
+                if (t->out_len == 0)
+                        continue;
+                write_some(t);
+                if (t->out_len == 0)
+                        t->events->drained(t->arg);
+                poll_again(t);
+        }
+}
+
+struct transport_group *transport_group_create(uv_loop_t *loop)
+{
+        struct transport_group *g = calloc(1, sizeof *g);
+
+        if (g == NULL)
+                return NULL;
+        g->loop = loop;
+        uv_prepare_init(loop, &g->prepare);
+        g->prepare.data = g;
+        uv_prepare_start(&g->prepare, on_prepare);
+        return g;
+}
+
+static void group_closed(uv_handle_t *handle)
+{
+        free(handle->data);
+}
+
+void transport_group_destroy(struct transport_group *g)
+{
+        if (g != NULL)
+                uv_close((uv_handle_t *)&g->prepare, group_closed);
+}
+
+struct transport *transport_create(struct transport_group *g, int fd, const struct transport_events *events, void *arg)
+{
+        struct transport *t = calloc(1, sizeof *t);
+
+        if (t == NULL || uv_poll_init(g->loop, &t->poll, fd) != 0) {
+                free(t);
+                close(fd);
+                return NULL;
+        }
+        t->poll.data = t;
+        t->group = g;
+        t->events = events;
+        t->arg = arg;
+        t->fd = fd;
+        t->reading = true;
+        poll_again(t);
+        return t;
+}
+
+static void transport_closed(uv_handle_t *handle)
+{
+        struct transport *t = handle->data;
+
+        free(t->out);
+        free(t);
+}
+
+void transport_destroy(struct transport *t)
+{
+        struct transport **p;
+
+        if (t == NULL || t->closing)
+                return;
+        t->closing = true;
+        for (p = &t->group->dirty; t->dirty && *p != NULL; p = &(*p)->dirty_next) {
+                if (*p == t) {
+                        *p = t->dirty_next;
+                        break;
+                }
+        }
+        uv_poll_stop(&t->poll);
+        uv_close((uv_handle_t *)&t->poll, transport_closed);
+        close(t->fd);
+        t->fd = -1;
+}
+
+int transport_send(struct transport *t, const char *data, size_t len)
+{
+        if (t->closing || t->lost)
+                return 0;
+        if (t->out_len + len > t->out_cap) {
+                size_t cap = t->out_cap == 0 ? 1024 : t->out_cap;
+                char *grown;
+
+                while (cap < t->out_len + len)
+                        cap *= 2;
+                grown = realloc(t->out, cap);
+                if (grown == NULL)
+                        return -ENOMEM;
+                t->out = grown;
+                t->out_cap = cap;
+        }
+        memcpy(t->out + t->out_len, data, len);
+        t->out_len += len;
+        if (!t->dirty) {
+                t->dirty = true;
+                t->dirty_next = t->group->dirty;
+                t->group->dirty = t;
+        }
+        return 0;
+}
+
+size_t transport_unsent(const struct transport *t)
+{
+        return t->out_len - t->out_sent;
+}
+
+void transport_flush(struct transport *t)
+{
+        if (!t->closing && !t->lost && t->out_len > 0)
+                write_some(t);
+}
+
+void transport_reading(struct transport *t, bool on)
+{
+        if (t->reading == on)
+                return;
+        t->reading = on;
+        poll_again(t);
+}
+
+/* ---- listening ---- */
+
+struct listener {
+        uv_poll_t poll;
+        int fd;
+        void (*accepted)(void *arg, int fd);
+        void *arg;
+        bool on;
+};
+
+static void on_connection(uv_poll_t *poll, int status, int events)
+{
+        struct listener *l = poll->data;
+        int i;
+
+        (void)status;
+        (void)events;
+        for (i = 0; i < 64 && l->on; i++) {
+                int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+                if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+                        continue;
+                if (fd < 0)
+                        return;
+                l->accepted(l->arg, fd);
+        }
+}
+
+struct listener *listener_create(uv_loop_t *loop, int fd, void (*accepted)(void *arg, int fd), void *arg)
+{
+        struct listener *l = calloc(1, sizeof *l);
+
+        if (l == NULL || listen(fd, BACKLOG) != 0 || uv_poll_init(loop, &l->poll, fd) != 0) {
+                free(l);
+                return NULL;
+        }
+        l->poll.data = l;
+        l->fd = fd;
+        l->accepted = accepted;
+        l->arg = arg;
+        listener_accepting(l, true);
+        return l;
+}
+
+static void listener_closed(uv_handle_t *handle)
+{
+        free(handle->data);
+}
+
+void listener_destroy(struct listener *l)
+{
+        if (l == NULL)
+                return;
+        l->on = false;
+        uv_close((uv_handle_t *)&l->poll, listener_closed);
+        close(l->fd);
+}
+
+void listener_accepting(struct listener *l, bool on)
+{
+        if (l->on == on)
+                return;
+        l->on = on;
+        if (on)
+                uv_poll_start(&l->poll, UV_READABLE, on_connection);
+        else
+                uv_poll_stop(&l->poll);
+}
