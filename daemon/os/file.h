@@ -28,8 +28,8 @@ int file_reopen(int fd, struct file_error *e);
 /* The identity of a received descriptor, if flock can lock it (no O_PATH, socket or anonymous inode). Returns 0 or -1 with *e. */
 int file_identify(int fd, struct file_identity *id, struct file_error *e);
 
-/* Do both descriptors stand for one open file description? */
-bool file_same_description(int a, int b);
+/* 0 if both descriptors stand for one open file description, else their order (< 0, > 0), which stays while both are open. */
+int file_compare_descriptions(int a, int b);
 
 /* The path by which the system knows it now; "" when unknown. Cut at `size`. */
 void file_path(int fd, char *out, size_t size);

@@ -109,14 +109,22 @@ int file_identify(int fd, struct file_identity *id, struct file_error *e)
         return 0;
 }
 
-bool file_same_description(int a, int b)
+int file_compare_descriptions(int a, int b)
 {
         long pid = (long)getpid();
-        int r = fcntl(a, F_DUPFD_QUERY, b);
+        long r;
 
-        if (r >= 0)
-                return r == 1;
-        return syscall(SYS_kcmp, pid, pid, (long)KCMP_FILE, (unsigned long)a, (unsigned long)b) == 0;
+        if (a == b)
+                return 0;
+        r = syscall(SYS_kcmp, pid, pid, (long)KCMP_FILE, (unsigned long)a, (unsigned long)b);
+        if (r == 0)
+                return 0;
+        if (r == 1 || r == 2)
+                return r == 1 ? -1 : 1;
+        /* No kcmp (a seccomp filter): equality is still to be had; the order is then that of the numbers. */
+        if (fcntl(a, F_DUPFD_QUERY, b) == 1)
+                return 0;
+        return a < b ? -1 : 1;
 }
 
 void file_path(int fd, char *out, size_t size)

@@ -1,0 +1,292 @@
+#include "engine.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <uv.h>
+
+/* A wait in the kernel on a new description of the shared bearer's file. */
+struct fresh {
+        uint64_t op, bearer;
+        struct fresh *next;
+};
+
+struct engine {
+        uv_loop_t *loop;
+        struct files *files;
+        struct table *table;
+        struct oslock_pool *pool;
+        engine_report *report;
+        void *arg;
+        uv_timer_t timer;
+        int64_t timer_at;
+        struct table_event *queue;      /* events [head, count) wait for their step */
+        size_t head, count, cap;
+        struct table_effects effects;
+        struct fresh *fresh;
+        uint64_t last_number;
+        bool stepping;
+};
+
+static void on_os_done(void *arg, uint64_t op, enum oslock_result result, int error);
+
+int64_t engine_now(const struct engine *e)
+{
+        return (int64_t)uv_now(e->loop);
+}
+
+uint64_t engine_next_number(struct engine *e)
+{
+        struct timespec now;
+        uint64_t us;
+
+        clock_gettime(CLOCK_REALTIME, &now);
+        us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+        e->last_number = us > e->last_number ? us : e->last_number + 1;
+        return e->last_number;
+}
+
+const struct table *engine_table(const struct engine *e)
+{
+        return e->table;
+}
+
+void engine_os_stats(const struct engine *e, struct oslock_stats *out)
+{
+        oslock_pool_stats(e->pool, out);
+}
+
+struct engine *engine_create(uv_loop_t *loop, struct files *files, unsigned threads, engine_report *report, void *arg)
+{
+        struct engine *e = calloc(1, sizeof *e);
+
+        if (e == NULL)
+                return NULL;
+        e->loop = loop;
+        e->files = files;
+        e->report = report;
+        e->arg = arg;
+        e->timer_at = TABLE_NEVER;
+        e->table = table_create();
+        e->pool = oslock_pool_create(loop, threads, on_os_done, e);
+        if (e->table == NULL || e->pool == NULL) {
+                table_destroy(e->table);
+                oslock_pool_destroy(e->pool);
+                free(e);
+                return NULL;
+        }
+        uv_timer_init(loop, &e->timer);
+        e->timer.data = e;
+        return e;
+}
+
+static void timer_closed(uv_handle_t *handle)
+{
+        free(handle->data);
+}
+
+void engine_destroy(struct engine *e)
+{
+        struct fresh *f;
+
+        if (e == NULL)
+                return;
+        oslock_pool_destroy(e->pool);
+        while ((f = e->fresh) != NULL) {
+                e->fresh = f->next;
+                files_drop(e->files, f->bearer);
+                free(f);
+        }
+        table_destroy(e->table);
+        free(e->queue);
+        free(e->effects.items);
+        uv_close((uv_handle_t *)&e->timer, timer_closed);
+}
+
+static void enqueue(struct engine *e, const struct table_event *ev)
+{
+        if (e->head == e->count)
+                e->head = e->count = 0;
+        if (e->count == e->cap) {
+                size_t cap = e->cap == 0 ? 64 : e->cap * 2;
+                struct table_event *grown = realloc(e->queue, cap * sizeof *grown);
+
+                if (grown == NULL) {
+                        /* An event is a promise (one answer per question); losing one would hang somebody for ever. */
+                        log_event(LOG_ERROR, "out_of_memory", "where=events");
+                        abort();
+                }
+                e->queue = grown;
+                e->cap = cap;
+        }
+        e->queue[e->count++] = *ev;
+}
+
+static void os_done(struct engine *e, uint64_t op, enum table_os_result result, int error, uint64_t new_bearer)
+{
+        struct table_event ev = {.kind = EV_OS_DONE, .op = op, .result = result, .error = error, .new_bearer = new_bearer};
+
+        enqueue(e, &ev);
+}
+
+static enum table_os_result result_of(enum oslock_result r)
+{
+        switch (r) {
+        case OSLOCK_TAKEN:
+                return OS_TAKEN;
+        case OSLOCK_BUSY:
+                return OS_BUSY;
+        case OSLOCK_LOST:
+                return OS_LOST;
+        case OSLOCK_CANCELLED:
+                return OS_CANCELLED;
+        case OSLOCK_FAILED:
+                break;
+        }
+        return OS_FAILED;
+}
+
+static enum oslock_mode mode_of(enum table_mode mode)
+{
+        return mode == TABLE_EX ? OSLOCK_EX : OSLOCK_SH;
+}
+
+static void start_wait(struct engine *e, const struct table_effect *fx)
+{
+        struct fresh *f = NULL;
+        uint64_t bearer = fx->bearer;
+        struct file_error error;
+
+        if (fx->fresh) {
+                f = malloc(sizeof *f);
+                if (f == NULL || files_fresh(e->files, fx->bearer, &bearer, &error) != FILES_OK) {
+                        os_done(e, fx->op, OS_FAILED, f == NULL ? ENOMEM : error.error, 0);
+                        free(f);
+                        return;
+                }
+                *f = (struct fresh){.op = fx->op, .bearer = bearer, .next = e->fresh};
+                e->fresh = f;
+        }
+        if (oslock_wait(e->pool, fx->op, files_fd(e->files, bearer), mode_of(fx->mode)) != 0)
+                on_os_done(e, fx->op, OSLOCK_FAILED, ENOMEM);
+}
+
+static void os_lock(struct engine *e, const struct table_effect *fx)
+{
+        enum oslock_result result;
+        int fd, error = 0;
+
+        if (fx->wait) {
+                start_wait(e, fx);
+                return;
+        }
+        fd = files_fd(e->files, fx->bearer);
+        result = fx->convert ? oslock_upgrade(fd, &error) : oslock_try(fd, mode_of(fx->mode), &error);
+        os_done(e, fx->op, result_of(result), error, 0);
+}
+
+static void apply(struct engine *e, const struct table_effect *fx)
+{
+        switch (fx->kind) {
+        case FX_REPLY:
+        case FX_WAITING:
+                e->report(e->arg, fx);
+                break;
+        case FX_OS_LOCK:
+                os_lock(e, fx);
+                break;
+        case FX_OS_CANCEL:
+                oslock_cancel(e->pool, fx->op);
+                break;
+        case FX_OS_UNLOCK:
+                oslock_unlock(files_fd(e->files, fx->bearer));
+                break;
+        case FX_OS_DOWNGRADE:
+                oslock_downgrade(files_fd(e->files, fx->bearer));
+                break;
+        case FX_OS_DROP:
+                files_drop(e->files, fx->bearer);
+                break;
+        }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+        struct engine *e = timer->data;
+        struct table_event ev = {.kind = EV_TIMER};
+
+        e->timer_at = TABLE_NEVER;
+        engine_submit(e, &ev);
+}
+
+static void set_timer(struct engine *e)
+{
+        int64_t at = table_next_deadline(e->table);
+
+        if (at == e->timer_at)
+                return;
+        e->timer_at = at;
+        if (at == TABLE_NEVER)
+                uv_timer_stop(&e->timer);
+        else
+                uv_timer_start(&e->timer, on_timer, at > engine_now(e) ? (uint64_t)(at - engine_now(e)) : 0, 0);
+}
+
+static void drain(struct engine *e)
+{
+        size_t i;
+
+        if (e->stepping)
+                return;
+        e->stepping = true;
+        while (e->head < e->count) {
+                struct table_event ev = e->queue[e->head++];
+
+                ev.now_ms = engine_now(e);
+                e->effects.count = 0;
+                if (table_step(e->table, &ev, &e->effects) != 0) {
+                        log_event(LOG_ERROR, "out_of_memory", "where=effects");
+                        abort();        /* see enqueue() */
+                }
+                for (i = 0; i < e->effects.count; i++)
+                        apply(e, &e->effects.items[i]);
+        }
+        e->stepping = false;
+        set_timer(e);
+}
+
+void engine_submit(struct engine *e, const struct table_event *ev)
+{
+        struct table_event copy = *ev;
+
+        if (copy.kind == EV_LOCK)
+                copy.token = engine_next_number(e);
+        enqueue(e, &copy);
+        drain(e);
+}
+
+static void on_os_done(void *arg, uint64_t op, enum oslock_result result, int error)
+{
+        struct engine *e = arg;
+        struct fresh **p, *f;
+        uint64_t new_bearer = 0;
+
+        for (p = &e->fresh; (f = *p) != NULL; p = &f->next) {
+                if (f->op != op)
+                        continue;
+                *p = f->next;
+                if (result == OSLOCK_TAKEN) {
+                        new_bearer = f->bearer;
+                        files_share(e->files, new_bearer);
+                } else {
+                        files_drop(e->files, f->bearer);
+                }
+                free(f);
+                break;
+        }
+        os_done(e, op, result_of(result), error, new_bearer);
+        drain(e);
+}

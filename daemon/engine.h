@@ -1,0 +1,32 @@
+/*
+ * The door to the lock table: everything comes in by engine_submit() (requests, hang-ups, answers of the operating system, timers), and
+ * every effect is carried out here. News that an effect produces is queued, never stepped inside a step.
+ */
+#ifndef ENGINE_H
+#define ENGINE_H
+
+#include "files.h"
+#include "oslock.h"
+#include "table.h"
+
+struct engine;
+
+/* FX_REPLY and FX_WAITING, in their order. Must not destroy the engine; may submit. */
+typedef void engine_report(void *arg, const struct table_effect *fx);
+
+struct engine *engine_create(uv_loop_t *loop, struct files *files, unsigned threads, engine_report *report, void *arg);
+/* Ends waits in the kernel; touches no lock. The loop must run once more. */
+void engine_destroy(struct engine *e);
+
+/* `ev` is copied; its time and token are filled in here. Everything that follows at once has happened on return, unless called from a report. */
+void engine_submit(struct engine *e, const struct table_event *ev);
+
+/* Monotonic milliseconds, as events are stamped. */
+int64_t engine_now(const struct engine *e);
+/* The next number of the daemon's one growing counter: tokens and session ids. */
+uint64_t engine_next_number(struct engine *e);
+/* For looking only. */
+const struct table *engine_table(const struct engine *e);
+void engine_os_stats(const struct engine *e, struct oslock_stats *out);
+
+#endif

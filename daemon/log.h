@@ -1,0 +1,19 @@
+/* One line to stderr per event: level=... event=... key=value, with the words that `lockctl list` uses. */
+#ifndef LOG_H
+#define LOG_H
+
+#include <stdbool.h>
+
+enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
+
+/* "error", "warning", "info" or "debug"; false when it is none of these. */
+bool log_level_parse(const char *text, enum log_level *out);
+void log_set_level(enum log_level level);
+
+/* `format` makes the key=value part; values that may hold spaces are quoted by log_quote(). */
+__attribute__((format(printf, 3, 4))) void log_event(enum log_level level, const char *event, const char *format, ...);
+
+/* `text` in double quotes, control characters and quotes escaped, cut at a bound. One of a few static buffers: use it within one log call. */
+const char *log_quote(const char *text);
+
+#endif

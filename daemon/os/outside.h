@@ -1,0 +1,37 @@
+/*
+ * Who holds file locks on this machine besides us, as far as the system tells. Asking is slow and slows everybody's locks, so it happens on
+ * a helper thread, and an answer is kept for at least a second, longer the longer it took.
+ */
+#ifndef OUTSIDE_H
+#define OUTSIDE_H
+
+#include "peer.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct uv_loop_s uv_loop_t;
+
+struct outside_holder {
+        uint64_t device, inode;
+        int64_t pid;            /* the last process that locked through the description; 0 unknown */
+        bool ours;              /* that process is this daemon */
+        bool exclusive;
+        char command[PEER_COMMAND_BYTES];
+};
+
+struct outside;
+
+/* `refreshed` runs on the loop after each look. */
+struct outside *outside_create(uv_loop_t *loop, void (*refreshed)(void *arg), void *arg);
+/* Waits for a look under way; the loop must run once more. */
+void outside_destroy(struct outside *o);
+
+/* Look again unless the last look is recent enough. True: a look is under way, `refreshed` will come. False: what is there is recent. */
+bool outside_refresh(struct outside *o);
+
+/* The holders of one file at the time of the last look; *count may be 0. Borrowed until the loop turns. */
+const struct outside_holder *outside_of(const struct outside *o, uint64_t device, uint64_t inode, size_t *count);
+
+#endif

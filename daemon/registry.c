@@ -1,0 +1,194 @@
+#include "registry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct client *registry_client(const struct registry *r, uint64_t id)
+{
+        struct client *c;
+
+        HASH_FIND(hh, r->clients, &id, sizeof id, c);
+        return c;
+}
+
+struct client *registry_client_add(struct registry *r, uint64_t id, struct session *session, const struct peer *peer)
+{
+        struct client *c = calloc(1, sizeof *c);
+
+        if (c == NULL)
+                return NULL;
+        c->id = id;
+        c->session = session;
+        c->peer = *peer;
+        HASH_ADD(hh, r->clients, id, sizeof c->id, c);
+        if (c->hh.tbl == NULL) {
+                free(c);
+                return NULL;
+        }
+        return c;
+}
+
+void registry_client_remove(struct registry *r, struct client *c)
+{
+        HASH_DELETE(hh, r->clients, c);
+        free(c);
+}
+
+struct request *registry_request_add(struct registry *r, struct client *c, const struct pl_id *id, const char *label)
+{
+        size_t len = strlen(label);
+        struct request *q = calloc(1, sizeof *q + len + 1);
+
+        if (q == NULL)
+                return NULL;
+        memcpy(q->label, label, len + 1);
+        q->cookie = ++r->last_cookie;
+        q->client = c;
+        q->id = *id;
+        HASH_ADD(hh, r->requests, cookie, sizeof q->cookie, q);
+        if (q->hh.tbl == NULL) {
+                free(q);
+                return NULL;
+        }
+        if (id->kind != PL_ID_NONE) {
+                /* pl_id is filled from zero, so that equal ids have equal bytes. */
+                HASH_ADD(by_id, c->requests, id, sizeof q->id, q);
+                if (q->by_id.tbl == NULL) {
+                        HASH_DELETE(hh, r->requests, q);
+                        free(q);
+                        return NULL;
+                }
+        }
+        c->request_count++;
+        q->older = r->newest;
+        if (r->newest != NULL)
+                r->newest->newer = q;
+        else
+                r->oldest = q;
+        r->newest = q;
+        return q;
+}
+
+struct request *registry_request(const struct registry *r, uint64_t cookie)
+{
+        struct request *q;
+
+        HASH_FIND(hh, r->requests, &cookie, sizeof cookie, q);
+        return q;
+}
+
+struct request *registry_request_by_id(const struct client *c, const struct pl_id *id)
+{
+        struct request *q;
+
+        HASH_FIND(by_id, c->requests, id, sizeof *id, q);
+        return q;
+}
+
+void registry_request_remove(struct registry *r, struct request *q)
+{
+        HASH_DELETE(hh, r->requests, q);
+        if (q->id.kind != PL_ID_NONE)
+                HASH_DELETE(by_id, q->client->requests, q);
+        q->client->request_count--;
+        if (q->older != NULL)
+                q->older->newer = q->newer;
+        else
+                r->oldest = q->newer;
+        if (q->newer != NULL)
+                q->newer->older = q->older;
+        else
+                r->newest = q->older;
+        free(q);
+}
+
+#define LABEL_PREFIX (sizeof(uint64_t) + sizeof(int64_t))
+
+static size_t label_key(char *out, const struct client *c, int64_t handle, const char *label)
+{
+        size_t len = strlen(label);
+
+        memcpy(out, &c->id, sizeof c->id);
+        memcpy(out + sizeof c->id, &handle, sizeof handle);
+        memcpy(out + LABEL_PREFIX, label, len + 1);
+        return LABEL_PREFIX + len;
+}
+
+struct grant *registry_grant_add(struct registry *r, struct client *c, table_id lock, int64_t handle, bool by_path, const char *label)
+{
+        struct grant *g = calloc(1, sizeof *g + LABEL_PREFIX + strlen(label) + 1), *newest;
+
+        if (g == NULL)
+                return NULL;
+        g->lock = lock;
+        g->client = c;
+        g->handle = handle;
+        g->by_path = by_path;
+        g->label = g->label_key + LABEL_PREFIX;
+        g->label_key_len = label_key(g->label_key, c, handle, label);
+        HASH_ADD(hh, r->grants, lock, sizeof g->lock, g);
+        if (g->hh.tbl == NULL) {
+                free(g);
+                return NULL;
+        }
+        HASH_FIND(by_label, r->labels, g->label_key, g->label_key_len, newest);
+        if (newest != NULL)
+                HASH_DELETE(by_label, r->labels, newest);
+        g->same = newest;
+        HASH_ADD_KEYPTR(by_label, r->labels, g->label_key, g->label_key_len, g);
+        if (g->by_label.tbl == NULL) {
+                HASH_DELETE(hh, r->grants, g);
+                free(g);
+                return NULL;
+        }
+        g->next = c->grants;
+        if (g->next != NULL)
+                g->next->prev = g;
+        c->grants = g;
+        c->grant_count++;
+        return g;
+}
+
+struct grant *registry_grant(const struct registry *r, table_id lock)
+{
+        struct grant *g;
+
+        HASH_FIND(hh, r->grants, &lock, sizeof lock, g);
+        return g;
+}
+
+struct grant *registry_grant_by_label(const struct registry *r, const struct client *c, int64_t handle, const char *label)
+{
+        char key[LABEL_PREFIX + PL_PATH_BYTES_MAX + 1];
+        size_t len = label_key(key, c, handle, label);
+        struct grant *g;
+
+        HASH_FIND(by_label, r->labels, key, len, g);
+        return g;
+}
+
+void registry_grant_remove(struct registry *r, struct grant *g)
+{
+        struct grant *newest;
+
+        HASH_FIND(by_label, r->labels, g->label_key, g->label_key_len, newest);
+        if (newest == g) {
+                HASH_DELETE(by_label, r->labels, g);
+                if (g->same != NULL)
+                        HASH_ADD_KEYPTR(by_label, r->labels, g->same->label_key, g->same->label_key_len, g->same);
+        } else {
+                for (; newest != NULL && newest->same != g; newest = newest->same)
+                        ;
+                if (newest != NULL)
+                        newest->same = g->same;
+        }
+        HASH_DELETE(hh, r->grants, g);
+        if (g->prev != NULL)
+                g->prev->next = g->next;
+        else
+                g->client->grants = g->next;
+        if (g->next != NULL)
+                g->next->prev = g->prev;
+        g->client->grant_count--;
+        free(g);
+}

@@ -1,0 +1,93 @@
+/*
+ * What the lock table does not need to know: the clients behind its session ids, the JSON-RPC id and path of each waiting request, and
+ * the label under which each lock was asked for.
+ */
+#ifndef REGISTRY_H
+#define REGISTRY_H
+
+#include "message.h"
+#include "peer.h"
+#include "table.h"
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+struct session;
+struct registry;
+
+struct client {
+        uint64_t id;                    /* the session's id on the wire and in the table */
+        struct session *session;        /* where its bytes go */
+        struct peer peer;
+        bool spoke, concurrent;
+        int fds[PL_FDS_UNCLAIMED_MAX];  /* received, not yet claimed; oldest at fd_first, a ring. TRANSPORT_FD_HOLE: lost on the way */
+        size_t fd_first, fd_count;
+        struct request *requests;       /* waiting, by their JSON-RPC id */
+        struct grant *grants;           /* list of what it holds */
+        size_t request_count, grant_count;
+        UT_hash_handle hh;
+};
+
+/* A lock request from its arrival to its answer. */
+struct request {
+        uint64_t cookie;
+        struct client *client;
+        struct pl_id id;
+        table_id table_request;         /* 0 until it waits */
+        struct table_key key;
+        enum table_mode mode;
+        int64_t handle, since_ms, deadline_ms;
+        bool by_path, create, notify, nonblock, detach, logged;
+        unsigned reopened;              /* how often its file was replaced meanwhile */
+        /* for `notify` */
+        uint64_t told_position;
+        int64_t told_at_ms;
+        bool dirty;
+        struct request *older, *newer;  /* all waiting requests by arrival */
+        UT_hash_handle hh, by_id;
+        char label[];                   /* "" when none was given */
+};
+
+/* A lock held, under the name it was asked for. */
+struct grant {
+        table_id lock;
+        struct client *client;
+        int64_t handle;
+        bool by_path;
+        struct grant *prev, *next;      /* of its client */
+        struct grant *same;             /* older one with the same label, session and handle */
+        UT_hash_handle hh, by_label;
+        size_t label_key_len;
+        char *label;                    /* within label_key */
+        char label_key[];               /* session id, handle, label: unlock by path finds it so */
+};
+
+struct registry {
+        struct client *clients;         /* by id */
+        struct request *requests;       /* by cookie */
+        struct request *oldest, *newest;
+        struct grant *grants;           /* by lock id */
+        struct grant *labels;           /* the newest of each label key */
+        uint64_t last_cookie;
+};
+
+struct client *registry_client(const struct registry *r, uint64_t id);
+/* NULL when out of memory. */
+struct client *registry_client_add(struct registry *r, uint64_t id, struct session *session, const struct peer *peer);
+/* Its requests and grants must be gone. Closes nothing: its descriptors were taken out before. */
+void registry_client_remove(struct registry *r, struct client *c);
+
+/* A request with a new cookie, without one if `id` is of kind NONE in the client's index. NULL when out of memory. */
+struct request *registry_request_add(struct registry *r, struct client *c, const struct pl_id *id, const char *label);
+struct request *registry_request(const struct registry *r, uint64_t cookie);
+struct request *registry_request_by_id(const struct client *c, const struct pl_id *id);
+void registry_request_remove(struct registry *r, struct request *q);
+
+/* NULL when out of memory. */
+struct grant *registry_grant_add(struct registry *r, struct client *c, table_id lock, int64_t handle, bool by_path, const char *label);
+struct grant *registry_grant(const struct registry *r, table_id lock);
+/* The newest lock of this session and handle with exactly this label, or NULL. */
+struct grant *registry_grant_by_label(const struct registry *r, const struct client *c, int64_t handle, const char *label);
+void registry_grant_remove(struct registry *r, struct grant *g);
+
+#endif
