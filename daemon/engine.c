@@ -262,8 +262,10 @@ void engine_submit(struct engine *e, const struct table_event *ev)
 {
         struct table_event copy = *ev;
 
-        if (copy.kind == EV_LOCK)
-                copy.token = engine_next_number(e);
+        /* A description may bear a lock that we do not know of (granted by a daemon that died, or detached): it must not queue behind
+           those who wait for it, and a failed conversion would lose it. */
+        if (copy.kind == EV_LOCK && !copy.shared && (copy.mode == TABLE_EX || table_knows(e->table, copy.key)))
+                copy.bears = (enum table_mode)oslock_bears(files_fd(e->files, copy.bearer));
         enqueue(e, &copy);
         drain(e);
 }

@@ -267,6 +267,29 @@ int files_fd(const struct files *f, uint64_t bearer)
         return b != NULL ? b->fd : -1;
 }
 
+void files_path(const struct files *f, uint64_t bearer, char *out, size_t size)
+{
+        out[0] = '\0';
+        if (files_fd(f, bearer) >= 0)
+                file_path(files_fd(f, bearer), out, size);
+}
+
+int files_identify(const char *path, struct table_key *key, struct file_error *e)
+{
+        struct file_identity id;
+
+        if (file_stat(path, &id, e) != 0)
+                return -1;
+        *key = (struct table_key){id.device, id.inode};
+        return 0;
+}
+
+void files_discard(int fd)
+{
+        if (fd >= 0)
+                close(fd);
+}
+
 size_t files_count(const struct files *f)
 {
         return HASH_COUNT(f->bearers);

@@ -34,6 +34,15 @@ void files_drop(struct files *f, uint64_t bearer);
 /* The descriptor, borrowed; -1 for an unknown id. */
 int files_fd(const struct files *f, uint64_t bearer);
 
+/* The path by which the system knows the bearer's file now; "" when unknown. */
+void files_path(const struct files *f, uint64_t bearer, char *out, size_t size);
+
+/* The identity of what `path` names now. Returns 0 or -1 with *e. */
+int files_identify(const char *path, struct table_key *key, struct file_error *e);
+
+/* Close a received descriptor that nobody claims. */
+void files_discard(int fd);
+
 /* Descriptors open now. */
 size_t files_count(const struct files *f);
 

@@ -90,6 +90,9 @@ struct pl_fault {
 int pl_request_decode(const char *line, size_t len, struct pl_request *out, struct pl_fault *fault);
 void pl_request_clear(struct pl_request *r);
 
+/* The fault of a line longer than PL_LINE_MAX. */
+void pl_fault_line_too_long(struct pl_fault *f);
+
 /* Name of a method row ("lock"). */
 const char *pl_method_name(enum pl_method m);
 

@@ -37,6 +37,8 @@ void transport_group_destroy(struct transport_group *g);
 /* Takes over the connected descriptor `fd` (closed on failure too). NULL when out of memory. Reading starts at once. */
 struct transport *transport_create(struct transport_group *g, int fd, const struct transport_events *events, void *arg);
 void transport_destroy(struct transport *t);
+/* Close a connection that is not served, after one line that says why (NULL: none), if it can be written at once. */
+void transport_refuse(int fd, const char *line);
 
 /* Queue `len` bytes. Returns 0 or -ENOMEM. */
 int transport_send(struct transport *t, const char *data, size_t len);

@@ -254,6 +254,13 @@ struct transport *transport_create(struct transport_group *g, int fd, const stru
         return t;
 }
 
+void transport_refuse(int fd, const char *line)
+{
+        if (line != NULL)
+                (void)send(fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT);
+        close(fd);
+}
+
 static void transport_closed(uv_handle_t *handle)
 {
         struct transport *t = handle->data;

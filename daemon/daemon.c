@@ -1,0 +1,220 @@
+#include <uv.h>
+
+#include "daemon.h"
+
+#include "address.h"
+#include "limits.h"
+#include "server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define WAIT_THREADS_MAX 256
+#define SETTLE_STEP_MS 1        /* while stopping: how often to look whether the kernel's waits have ended */
+#define SETTLE_MAX_MS 2000
+
+struct daemon {
+        uv_loop_t loop;
+        const struct daemon_options *options;
+        struct pl_address address;
+        struct files *files;
+        struct outside *outside;
+        struct engine *engine;
+        struct dispatch *dispatch;
+        struct server *server;
+        uv_signal_t terminate, interrupt;
+        uv_timer_t idle, wake, settle;
+        int start_lock, listen_fd;
+        int64_t settle_until;
+        bool stopping;
+};
+
+static void close_handles(struct daemon *d)
+{
+        uv_close((uv_handle_t *)&d->terminate, NULL);
+        uv_close((uv_handle_t *)&d->interrupt, NULL);
+        uv_close((uv_handle_t *)&d->idle, NULL);
+        uv_close((uv_handle_t *)&d->wake, NULL);
+        uv_close((uv_handle_t *)&d->settle, NULL);
+}
+
+/* Everything goes, and with it the loop's last handle. Duplicates are closed, never unlocked: clients keep what their descriptors bear. */
+static void finish(struct daemon *d)
+{
+        server_destroy(d->server);
+        engine_destroy(d->engine);
+        outside_destroy(d->outside);
+        close_handles(d);
+}
+
+static void on_settle(uv_timer_t *timer)
+{
+        struct daemon *d = timer->data;
+        struct table_counts n;
+
+        table_count(engine_table(d->engine), &n);
+        /* A wait that wins the lock while it is cancelled must give it back, or its client would hold a lock unknowingly. */
+        if (n.os_ops > 0 && (int64_t)uv_now(&d->loop) < d->settle_until)
+                return;
+        uv_timer_stop(timer);
+        finish(d);
+}
+
+static void stop(struct daemon *d, const char *by)
+{
+        if (d->stopping)
+                return;
+        d->stopping = true;
+        log_event(LOG_INFO, "stopping", "by=%s", by);
+        unlink(d->address.path);        /* before the last answer: who is refused shall find no socket */
+        server_stop_listening(d->server);
+        dispatch_stop(d->dispatch, by);
+        d->settle_until = (int64_t)uv_now(&d->loop) + SETTLE_MAX_MS;
+        uv_timer_start(&d->settle, on_settle, 0, SETTLE_STEP_MS);
+}
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+        stop(handle->data, signum == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static void on_stop_asked(void *arg)
+{
+        stop(arg, "stop");
+}
+
+static void on_wake(uv_timer_t *timer)
+{
+        dispatch_tick(((struct daemon *)timer->data)->dispatch);
+}
+
+static void wake_at(void *arg, int64_t ms)
+{
+        struct daemon *d = arg;
+        int64_t now = (int64_t)uv_now(&d->loop);
+
+        uv_timer_start(&d->wake, on_wake, ms > now ? (uint64_t)(ms - now) : 0, 0);
+}
+
+static void on_idle_over(uv_timer_t *timer)
+{
+        stop(timer->data, "idle");
+}
+
+static void on_idle(void *arg, bool idle)
+{
+        struct daemon *d = arg;
+
+        if (!idle || d->options->idle_exit_s < 0)
+                uv_timer_stop(&d->idle);
+        else
+                uv_timer_start(&d->idle, on_idle_over, (uint64_t)d->options->idle_exit_s * 1000, 0);
+}
+
+static void init_handles(struct daemon *d)
+{
+        uv_signal_init(&d->loop, &d->terminate);
+        uv_signal_init(&d->loop, &d->interrupt);
+        uv_timer_init(&d->loop, &d->idle);
+        uv_timer_init(&d->loop, &d->wake);
+        uv_timer_init(&d->loop, &d->settle);
+        d->terminate.data = d->interrupt.data = d->idle.data = d->wake.data = d->settle.data = d;
+        uv_signal_start(&d->terminate, on_signal, SIGTERM);
+        uv_signal_start(&d->interrupt, on_signal, SIGINT);
+}
+
+/* The socket is ours, or this daemon must not run. */
+static int take_address(struct daemon *d)
+{
+        int r = pl_address_find(&d->address, d->options->socket);
+
+        if (r == 0)
+                r = pl_address_check(&d->address, true);
+        if (r != 0) {
+                fprintf(stderr, "portalockd: %s\n", d->address.text);
+                return DAEMON_EXIT_FAILED;
+        }
+        d->start_lock = pl_address_start_lock(&d->address);
+        if (d->start_lock == -EWOULDBLOCK) {
+                fprintf(stderr, "portalockd: another daemon already serves %s\n", d->address.path);
+                return DAEMON_EXIT_RUNNING;
+        }
+        if (d->start_lock >= 0)
+                d->listen_fd = pl_address_bind(&d->address);
+        if (d->start_lock < 0 || d->listen_fd < 0) {
+                fprintf(stderr, "portalockd: %s: %s\n", d->address.path, strerror(d->start_lock < 0 ? -d->start_lock : -d->listen_fd));
+                return DAEMON_EXIT_FAILED;
+        }
+        return 0;
+}
+
+static bool build(struct daemon *d, size_t descriptors)
+{
+        struct dispatch_options options = {
+                .own_uid = (int64_t)geteuid(), .log_waits_ms = d->options->log_waits_ms, .sessions_max = PL_SESSIONS_MAX};
+        struct dispatch_hooks hooks = {.send = session_send, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
+        struct server_options server = {.own_uid = options.own_uid, .descriptors_max = descriptors, .idle = on_idle, .arg = d};
+
+        d->files = files_create(descriptors > 2 * PL_FDS_RESERVE ? descriptors - 2 * PL_FDS_RESERVE : descriptors / 2);
+        d->dispatch = d->files != NULL ? dispatch_create(d->files, &options, &hooks) : NULL;
+        if (d->dispatch == NULL)
+                return false;
+        d->outside = outside_create(&d->loop, dispatch_outside_refreshed, d->dispatch);
+        d->engine = engine_create(&d->loop, d->files, WAIT_THREADS_MAX, dispatch_report, d->dispatch);
+        if (d->outside == NULL || d->engine == NULL)
+                return false;
+        dispatch_attach(d->dispatch, d->engine, d->outside);
+        d->server = server_create(&d->loop, d->listen_fd, d->dispatch, d->files, &server);
+        return d->server != NULL;
+}
+
+static void say_ready(int fd)
+{
+        static const char ready[] = "READY\n";
+
+        if (fd < 0)
+                return;
+        (void)!write(fd, ready, sizeof ready - 1);
+        close(fd);
+}
+
+int daemon_run(const struct daemon_options *options)
+{
+        struct daemon *d = calloc(1, sizeof *d);
+        int r;
+
+        if (d == NULL)
+                return DAEMON_EXIT_FAILED;
+        d->options = options;
+        d->start_lock = d->listen_fd = -1;
+        log_set_level(options->log_level);
+        signal(SIGPIPE, SIG_IGN);
+        r = take_address(d);
+        if (r != 0)
+                goto out;
+        uv_loop_init(&d->loop);
+        init_handles(d);
+        if (!build(d, file_limit_raise())) {
+                fprintf(stderr, "portalockd: cannot start: %s\n", strerror(errno));
+                unlink(d->address.path);
+                r = DAEMON_EXIT_FAILED;
+                goto out;
+        }
+        on_idle(d, true);
+        log_event(LOG_INFO, "listening", "socket=%s pid=%lld", log_quote(d->address.path), (long long)getpid());
+        say_ready(options->ready_fd);
+        uv_run(&d->loop, UV_RUN_DEFAULT);
+        uv_loop_close(&d->loop);
+        dispatch_destroy(d->dispatch);
+        files_destroy(d->files);
+        log_event(LOG_INFO, "stopped", "socket=%s", log_quote(d->address.path));
+out:
+        if (d->start_lock >= 0)
+                close(d->start_lock);
+        free(d);
+        return r;
+}

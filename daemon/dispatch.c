@@ -1,0 +1,442 @@
+#include "dispatch_internal.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct dispatch *dispatch_create(struct files *files, const struct dispatch_options *options, const struct dispatch_hooks *hooks)
+{
+        struct dispatch *d = calloc(1, sizeof *d);
+
+        if (d == NULL)
+                return NULL;
+        d->files = files;
+        d->options = *options;
+        d->hooks = *hooks;
+        d->wake_ms = TABLE_NEVER;
+        return d;
+}
+
+void dispatch_attach(struct dispatch *d, struct engine *engine, struct outside *outside)
+{
+        d->engine = engine;
+        d->outside = outside;
+        d->listing = (struct listing){.registry = &d->registry, .engine = engine, .files = d->files, .outside = outside};
+}
+
+void dispatch_destroy(struct dispatch *d)
+{
+        struct pending_list *p;
+
+        if (d == NULL)
+                return;
+        while ((p = d->lists) != NULL) {
+                d->lists = p->next;
+                pl_request_clear(&p->request);
+                free(p);
+        }
+        pl_buf_clear(&d->out);
+        free(d);
+}
+
+size_t dispatch_sessions(const struct dispatch *d)
+{
+        return HASH_COUNT(d->registry.clients);
+}
+
+/* ---- answers ---- */
+
+void dispatch_flush(struct dispatch *d, const struct client *c, bool wanted)
+{
+        static const char no_memory[] =
+                "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32603,\"message\":\"out of memory\",\"data\":{\"name\":\"INTERNAL_ERROR\"}}}\n";
+
+        if (wanted && !d->out.failed)
+                d->hooks.send(c->session, d->out.data, d->out.len);
+        else if (wanted)
+                d->hooks.send(c->session, no_memory, sizeof no_memory - 1);
+        d->out.len = 0;
+        d->out.failed = false;
+}
+
+static bool wants(const struct pl_id *id)
+{
+        return id->kind != PL_ID_NONE;
+}
+
+void dispatch_refuse(struct dispatch *d, const struct client *c, const struct pl_id *id, int code, const char *text)
+{
+        struct pl_writer w;
+
+        pl_error_begin(&w, &d->out, id, code, text);
+        pl_error_end(&w);
+        dispatch_flush(d, c, wants(id));
+}
+
+void dispatch_refuse_member(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *member, const char *text)
+{
+        struct pl_writer w;
+
+        pl_error_begin(&w, &d->out, id, PL_E_INVALID_PARAMS, text);
+        pl_write_string(&w, "member", member);
+        pl_error_end(&w);
+        dispatch_flush(d, c, wants(id));
+}
+
+void dispatch_refuse_limit(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *limit, const char *text)
+{
+        struct pl_writer w;
+
+        pl_error_begin(&w, &d->out, id, PL_E_LIMIT, text);
+        pl_write_string(&w, "limit", limit);
+        pl_error_end(&w);
+        dispatch_flush(d, c, wants(id));
+}
+
+void dispatch_refuse_os(struct dispatch *d, const struct client *c, const struct pl_id *id, const struct file_error *e, const char *path)
+{
+        struct pl_writer w;
+        char text[256];
+
+        snprintf(text, sizeof text, "%s: %s: %s", e->syscall, path, strerror(e->error));
+        pl_error_begin(&w, &d->out, id, PL_E_OS_ERROR, text);
+        pl_write_string(&w, "syscall", e->syscall);
+        pl_write_string(&w, "errno", pl_errno_name(e->error));
+        pl_error_end(&w);
+        dispatch_flush(d, c, wants(id));
+}
+
+static void answer_empty(struct dispatch *d, const struct client *c, const struct pl_id *id)
+{
+        struct pl_writer w;
+
+        pl_reply_begin(&w, &d->out, id);
+        pl_reply_end(&w);
+        dispatch_flush(d, c, wants(id));
+}
+
+/* ---- the small methods ---- */
+
+static void hello(struct dispatch *d, struct client *c, const struct pl_request *r)
+{
+        struct pl_writer w;
+
+        if (c->spoke) {
+                dispatch_refuse(d, c, &r->id, PL_E_INVALID_REQUEST, "hello must be the first request of a session");
+                return;
+        }
+        c->concurrent = r->hello.concurrent;
+        pl_reply_begin(&w, &d->out, &r->id);
+        pl_write_string(&w, "server", "portalockd");
+        pl_write_string(&w, "version", PORTALOCK_VERSION);
+        pl_write_integer(&w, "protocol", PL_PROTOCOL_VERSION);
+        pl_write_integer(&w, "session", (int64_t)c->id);
+        pl_write_open(&w, "features", '[');
+        pl_write_string(&w, NULL, "descriptors");
+        pl_write_close(&w, ']');
+        pl_write_open(&w, "limits", '{');
+        pl_write_integer(&w, "line", PL_LINE_MAX);
+        pl_write_integer(&w, "depth", PL_DEPTH_MAX);
+        pl_write_integer(&w, "descriptors_unclaimed", PL_FDS_UNCLAIMED_MAX);
+        pl_write_integer(&w, "waiting_per_session", PL_WAITING_PER_SESSION_MAX);
+        pl_write_integer(&w, "locks_per_session", PL_LOCKS_PER_SESSION_MAX);
+        pl_write_integer(&w, "list_rows", PL_LIST_ROWS_MAX);
+        pl_write_integer(&w, "reclaim_window_ms", PL_RECLAIM_WINDOW_MS);
+        pl_write_close(&w, '}');
+        pl_reply_end(&w);
+        dispatch_flush(d, c, wants(&r->id));
+}
+
+static void list_now(struct dispatch *d, const struct client *c, const struct pl_request *r)
+{
+        struct table_key key;
+        struct file_error e;
+        struct pl_writer w;
+
+        if (r->list.path != NULL && files_identify(r->list.path, &key, &e) != 0 && e.error != ENOENT) {
+                dispatch_refuse_os(d, c, &r->id, &e, r->list.path);
+                return;
+        }
+        pl_reply_begin(&w, &d->out, &r->id);
+        if (r->list.path != NULL && files_identify(r->list.path, &key, &e) != 0) {
+                pl_write_open(&w, "locks", '[');        /* no file, no lock */
+                pl_write_close(&w, ']');
+        } else if (listing_write(&d->listing, &w, &r->list, r->list.path != NULL ? &key : NULL) != 0) {
+                d->out.len = 0;
+                dispatch_refuse_member(d, c, &r->id, "after", "params.after is not a value of `next` from a list");
+                return;
+        }
+        pl_reply_end(&w);
+        dispatch_flush(d, c, wants(&r->id));
+}
+
+/* Takes the request over when the list must wait for a look at outsiders. */
+static void list(struct dispatch *d, struct client *c, struct pl_request *r)
+{
+        struct pending_list *p;
+
+        if (!r->list.outside || !outside_refresh(d->outside) || (p = malloc(sizeof *p)) == NULL) {
+                list_now(d, c, r);
+                return;
+        }
+        *p = (struct pending_list){.client = c->id, .request = *r, .next = d->lists};
+        d->lists = p;
+        r->doc = NULL;  /* moved */
+}
+
+void dispatch_outside_refreshed(void *arg)
+{
+        struct dispatch *d = arg;
+        struct pending_list *p, *next, *in_order = NULL;
+        struct client *c;
+
+        for (p = d->lists; p != NULL; p = next) {
+                next = p->next;
+                p->next = in_order;
+                in_order = p;
+        }
+        d->lists = NULL;
+        for (p = in_order; p != NULL; p = next) {
+                next = p->next;
+                c = registry_client(&d->registry, p->client);
+                if (c != NULL)
+                        list_now(d, c, &p->request);
+                pl_request_clear(&p->request);
+                free(p);
+        }
+        notices_tick(d);
+}
+
+static void stats(struct dispatch *d, const struct client *c, const struct pl_request *r)
+{
+        const struct metrics *m = &d->metrics;
+        struct oslock_stats os;
+        struct table_counts n;
+        struct pl_writer w;
+        int i;
+
+        table_count(engine_table(d->engine), &n);
+        engine_os_stats(d->engine, &os);
+        pl_reply_begin(&w, &d->out, &r->id);
+        pl_write_open(&w, "counters", '{');
+        pl_write_integer(&w, "sessions", (int64_t)m->sessions_total);
+        for (i = 0; i < PL_METHOD_COUNT; i++)
+                pl_write_integer(&w, pl_method_name((enum pl_method)i), (int64_t)m->requests[i]);
+        pl_write_integer(&w, "refused_lines", (int64_t)m->refused_lines);
+        pl_write_integer(&w, "granted", (int64_t)m->granted);
+        pl_write_integer(&w, "relocked", (int64_t)m->relocked);
+        pl_write_integer(&w, "lock_failed", (int64_t)m->lock_failed);
+        pl_write_integer(&w, "timed_out", (int64_t)m->timed_out);
+        pl_write_integer(&w, "deadlocks", (int64_t)m->deadlocks);
+        pl_write_integer(&w, "cancelled", (int64_t)m->cancelled);
+        pl_write_integer(&w, "lost", (int64_t)m->lost);
+        pl_write_integer(&w, "reopened", (int64_t)m->reopened);
+        pl_write_integer(&w, "kernel_waits", (int64_t)os.waits_total);
+        pl_write_close(&w, '}');
+        pl_write_open(&w, "gauges", '{');
+        pl_write_integer(&w, "sessions", (int64_t)dispatch_sessions(d));
+        pl_write_integer(&w, "files", (int64_t)n.resources);
+        pl_write_integer(&w, "locks", (int64_t)n.locks);
+        pl_write_integer(&w, "path_locks", (int64_t)d->path_locks);
+        pl_write_integer(&w, "waiting", (int64_t)n.waiting);
+        pl_write_integer(&w, "descriptors", (int64_t)files_count(d->files));
+        pl_write_integer(&w, "kernel_waits", (int64_t)os.waiting);
+        pl_write_integer(&w, "kernel_wait_threads", (int64_t)os.threads);
+        pl_write_integer(&w, "kernel_wait_retries", (int64_t)os.retrying);
+        pl_write_close(&w, '}');
+        pl_write_open(&w, "histograms", '{');
+        pl_write_open(&w, "waited_ms", '[');
+        for (i = 0; i < METRICS_WAIT_BUCKETS; i++) {
+                pl_write_open(&w, NULL, '{');
+                if (i < METRICS_WAIT_BUCKETS - 1)
+                        pl_write_integer(&w, "below", (int64_t)1 << i);
+                pl_write_integer(&w, "count", (int64_t)m->waited[i]);
+                pl_write_close(&w, '}');
+        }
+        pl_write_close(&w, ']');
+        pl_write_close(&w, '}');
+        pl_reply_end(&w);
+        dispatch_flush(d, c, wants(&r->id));
+}
+
+static void stop(struct dispatch *d, const struct client *c, const struct pl_request *r)
+{
+        char text[128];
+
+        if (c->peer.uid != 0 && c->peer.uid != d->options.own_uid) {
+                dispatch_refuse(d, c, &r->id, PL_E_DENIED, "only the daemon's own user and root may stop it");
+                return;
+        }
+        if (d->path_locks > 0 && !r->stop.force) {
+                snprintf(text, sizeof text, "%zu locks by path are held, which end with the daemon; use force to stop all the same", d->path_locks);
+                dispatch_refuse(d, c, &r->id, PL_E_DENIED, text);
+                return;
+        }
+        answer_empty(d, c, &r->id);
+        log_event(LOG_INFO, "stop_requested", "session=%llu pid=%lld uid=%lld command=%s", (unsigned long long)c->id,
+                  (long long)c->peer.pid, (long long)c->peer.uid, log_quote(c->peer.command));
+        d->hooks.stop(d->hooks.arg);
+}
+
+/* ---- doors ---- */
+
+struct client *dispatch_open(struct dispatch *d, struct session *s, const struct peer *peer, const char **text)
+{
+        struct client *c;
+
+        if (dispatch_sessions(d) >= d->options.sessions_max) {
+                *text = "sessions";
+                return NULL;
+        }
+        c = registry_client_add(&d->registry, engine_next_number(d->engine), s, peer);
+        if (c == NULL) {
+                *text = "memory";
+                return NULL;
+        }
+        d->metrics.sessions_total++;
+        log_event(LOG_DEBUG, "session_opened", "session=%llu pid=%lld uid=%lld command=%s", (unsigned long long)c->id,
+                  (long long)peer->pid, (long long)peer->uid, log_quote(peer->command));
+        return c;
+}
+
+static void refuse_line(struct dispatch *d, struct client *c, const struct pl_fault *fault)
+{
+        int fd;
+
+        /* Its descriptor leaves the queue all the same, or every later request would get its neighbour's. */
+        if (fault->took_fd && locking_claim(c, &fd))
+                files_discard(fd);
+        d->metrics.refused_lines++;
+        if (fault->silent)
+                return;
+        pl_fault_write(&d->out, fault);
+        dispatch_flush(d, c, true);
+}
+
+void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_t len)
+{
+        struct pl_request r;
+        struct pl_fault fault;
+
+        if (pl_request_decode(line, len, &r, &fault) != 0) {
+                refuse_line(d, c, &fault);
+                c->spoke = true;
+                return;
+        }
+        d->metrics.requests[r.method]++;
+        switch (r.method) {
+        case PL_HELLO:
+                hello(d, c, &r);
+                break;
+        case PL_LOCK:
+                locking_lock(d, c, &r);
+                break;
+        case PL_UNLOCK:
+                locking_unlock(d, c, &r);
+                break;
+        case PL_CANCEL:
+                locking_cancel(d, c, &r);
+                break;
+        case PL_LIST:
+                list(d, c, &r);
+                break;
+        case PL_STATS:
+                stats(d, c, &r);
+                break;
+        case PL_PING:
+                answer_empty(d, c, &r.id);
+                break;
+        case PL_STOP:
+                stop(d, c, &r);
+                break;
+        case PL_METHOD_COUNT:
+                break;
+        }
+        c->spoke = true;
+        pl_request_clear(&r);
+}
+
+void dispatch_long_line(struct dispatch *d, struct client *c)
+{
+        struct pl_fault fault;
+
+        pl_fault_line_too_long(&fault);
+        refuse_line(d, c, &fault);
+}
+
+bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
+{
+        (void)d;
+        if (c->fd_count == PL_FDS_UNCLAIMED_MAX) {
+                files_discard(fd);
+                return false;
+        }
+        c->fds[(c->fd_first + c->fd_count++) % PL_FDS_UNCLAIMED_MAX] = fd;
+        return true;
+}
+
+void dispatch_close(struct dispatch *d, struct client *c)
+{
+        struct table_event ev = {.kind = EV_SESSION_END, .session = c->id};
+        struct request *q, *next;
+        int fd;
+
+        log_event(LOG_DEBUG, "session_closed", "session=%llu locks=%zu waiting=%zu", (unsigned long long)c->id, c->grant_count, c->request_count);
+        while (locking_claim(c, &fd))
+                files_discard(fd);
+        /* Requests without id are not in the client's own index: walk all. Few have such. */
+        for (q = d->registry.oldest; q != NULL && c->request_count > 0; q = next) {
+                next = q->newer;
+                if (q->client == c)
+                        registry_request_remove(&d->registry, q);
+        }
+        while (c->grants != NULL) {
+                d->path_locks -= c->grants->by_path;
+                registry_grant_remove(&d->registry, c->grants);
+        }
+        engine_submit(d->engine, &ev);
+        registry_client_remove(&d->registry, c);
+}
+
+void dispatch_report(void *arg, const struct table_effect *fx)
+{
+        if (fx->kind == FX_REPLY)
+                locking_replied(arg, fx);
+        else
+                notices_waiting(arg, fx);
+}
+
+void dispatch_tick(struct dispatch *d)
+{
+        d->wake_ms = TABLE_NEVER;
+        notices_tick(d);
+}
+
+void dispatch_stop(struct dispatch *d, const char *by)
+{
+        struct request *q, *older;
+        struct grant *g;
+        struct pl_writer w;
+
+        d->stopping = true;
+        /* From the youngest on, so that nobody is granted by the cancelling of one before him. */
+        for (q = d->registry.newest; q != NULL; q = older) {
+                struct table_event ev = {.kind = EV_CANCEL, .session = q->client->id, .request = q->table_request};
+
+                older = q->older;
+                engine_submit(d->engine, &ev);
+        }
+        for (g = d->registry.grants; g != NULL; g = g->hh.next) {
+                if (!g->by_path)
+                        continue;
+                pl_notification_begin(&w, &d->out, "lost");
+                pl_write_integer(&w, "lock", (int64_t)g->lock);
+                pl_write_string(&w, "path", g->label);
+                pl_write_string(&w, "by", by);
+                pl_reply_end(&w);
+                dispatch_flush(d, g->client, true);
+        }
+}

@@ -1,0 +1,56 @@
+/*
+ * Requests to events, outcomes to replies. Everything that is generic about a method - its params, descriptors, limits - has been or is
+ * checked here; what is decided about locks is the table's business.
+ */
+#ifndef DISPATCH_H
+#define DISPATCH_H
+
+#include "engine.h"
+#include "listing.h"
+#include "metrics.h"
+#include "outside.h"
+#include "registry.h"
+
+struct dispatch;
+
+struct dispatch_hooks {
+        void (*send)(struct session *s, const char *data, size_t len);
+        /* Somebody entitled has asked the daemon to stop. */
+        void (*stop)(void *arg);
+        /* Call dispatch_tick() at that time (engine's clock); a later call replaces an earlier one. */
+        void (*wake_at)(void *arg, int64_t ms);
+        void *arg;
+};
+
+struct dispatch_options {
+        int64_t own_uid;
+        int64_t log_waits_ms;   /* a wait longer than this is logged */
+        size_t sessions_max;
+};
+
+struct dispatch *dispatch_create(struct files *files, const struct dispatch_options *options, const struct dispatch_hooks *hooks);
+/* The parts that report back to it; before the first session. */
+void dispatch_attach(struct dispatch *d, struct engine *engine, struct outside *outside);
+void dispatch_destroy(struct dispatch *d);
+
+/* ---- sessions ---- */
+/* A client, or NULL when there are too many or memory is out (text says which). */
+struct client *dispatch_open(struct dispatch *d, struct session *s, const struct peer *peer, const char **text);
+/* A whole line, without its LF. */
+void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_t len);
+void dispatch_long_line(struct dispatch *d, struct client *c);
+/* A descriptor arrived (or a hole). False: too many are unclaimed, the session must end; the descriptor is closed. */
+bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd);
+/* The session is over: its requests and locks go. `c` is gone afterwards. */
+void dispatch_close(struct dispatch *d, struct client *c);
+
+/* ---- what the parts report ---- */
+void dispatch_report(void *arg, const struct table_effect *fx);         /* for the engine */
+void dispatch_outside_refreshed(void *arg);                             /* for outside */
+void dispatch_tick(struct dispatch *d);
+
+/* Answer every waiter SHUTTING_DOWN, tell the owners of locks by path that they are lost. New locks are refused from now on. */
+void dispatch_stop(struct dispatch *d, const char *by);
+size_t dispatch_sessions(const struct dispatch *d);
+
+#endif
