@@ -1,0 +1,240 @@
+/* What os/oslock.h promises, tried against the real system: with outsiders in other descriptions of the same file. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <uv.h>
+
+#include "oslock.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define ANSWERS_MAX 64
+
+struct fixture {
+        uv_loop_t loop;
+        struct oslock_pool *pool;
+        char path[64];
+        int ours, outsider;
+        size_t answers;
+        uint64_t ops[ANSWERS_MAX];
+        enum oslock_result results[ANSWERS_MAX];
+};
+
+static void on_done(void *arg, uint64_t op, enum oslock_result result, int error)
+{
+        struct fixture *f = arg;
+
+        (void)error;
+        assert_true(f->answers < ANSWERS_MAX);
+        f->ops[f->answers] = op;
+        f->results[f->answers++] = result;
+}
+
+static int open_again(const struct fixture *f)
+{
+        int fd = open(f->path, O_RDONLY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        return fd;
+}
+
+static int set_up_with(void **state, unsigned threads)
+{
+        struct fixture *f = calloc(1, sizeof *f);
+
+        snprintf(f->path, sizeof f->path, "/tmp/portalock-oslock-XXXXXX");
+        close(mkstemp(f->path));
+        uv_loop_init(&f->loop);
+        f->pool = oslock_pool_create(&f->loop, threads, on_done, f);
+        f->ours = open_again(f);
+        f->outsider = open_again(f);
+        *state = f;
+        return f->pool == NULL;
+}
+
+static int set_up(void **state)
+{
+        return set_up_with(state, 4);
+}
+
+static int set_up_without_threads(void **state)
+{
+        return set_up_with(state, 0);
+}
+
+static int tear_down(void **state)
+{
+        struct fixture *f = *state;
+
+        if (f->pool != NULL)
+                oslock_pool_destroy(f->pool);
+        uv_run(&f->loop, UV_RUN_DEFAULT);
+        assert_int_equal(uv_loop_close(&f->loop), 0);
+        close(f->ours);
+        close(f->outsider);
+        unlink(f->path);
+        free(f);
+        return 0;
+}
+
+static void await_answers(struct fixture *f, size_t count)
+{
+        while (f->answers < count)
+                uv_run(&f->loop, UV_RUN_ONCE);
+}
+
+static void a_try_takes_what_is_free_and_says_busy_otherwise(void **state)
+{
+        struct fixture *f = *state;
+        int error = 0;
+
+        assert_int_equal(oslock_try(f->ours, OSLOCK_EX, &error), OSLOCK_TAKEN);
+        assert_int_equal(oslock_bears(f->ours), OSLOCK_EX);
+        assert_int_equal(oslock_try(f->outsider, OSLOCK_SH, &error), OSLOCK_BUSY);
+        oslock_unlock(f->ours);
+        assert_int_equal(oslock_bears(f->ours), OSLOCK_NONE);
+        assert_int_equal(oslock_try(f->outsider, OSLOCK_SH, &error), OSLOCK_TAKEN);
+        assert_int_equal(oslock_try(f->ours, OSLOCK_SH, &error), OSLOCK_TAKEN);
+}
+
+static void a_refused_upgrade_keeps_its_shared_lock(void **state)
+{
+        struct fixture *f = *state;
+        int error = 0;
+
+        assert_int_equal(oslock_try(f->ours, OSLOCK_SH, &error), OSLOCK_TAKEN);
+        assert_int_equal(oslock_try(f->outsider, OSLOCK_SH, &error), OSLOCK_TAKEN);
+        assert_int_equal(oslock_upgrade(f->ours, &error), OSLOCK_BUSY);
+        assert_int_equal(oslock_bears(f->ours), OSLOCK_SH);
+        oslock_unlock(f->outsider);
+        assert_int_equal(oslock_upgrade(f->ours, &error), OSLOCK_TAKEN);
+        assert_int_equal(oslock_bears(f->ours), OSLOCK_EX);
+        oslock_downgrade(f->ours);
+        assert_int_equal(oslock_bears(f->ours), OSLOCK_SH);
+}
+
+static void a_duplicate_bears_the_lock_until_the_last_one_is_closed(void **state)
+{
+        struct fixture *f = *state;
+        int other = dup(f->ours), error = 0;
+
+        assert_int_equal(oslock_try(f->ours, OSLOCK_EX, &error), OSLOCK_TAKEN);
+        assert_int_equal(oslock_bears(other), OSLOCK_EX);
+        close(f->ours);
+        assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_BUSY);
+        close(other);
+        assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
+        f->ours = open_again(f);
+}
+
+static void a_wait_is_answered_when_the_outsider_lets_go(void **state)
+{
+        struct fixture *f = *state;
+        int error = 0;
+
+        assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
+        assert_int_equal(oslock_wait(f->pool, 7, f->ours, OSLOCK_EX), 0);
+        assert_int_equal(f->answers, 0);
+        oslock_unlock(f->outsider);
+        await_answers(f, 1);
+        assert_int_equal(f->ops[0], 7);
+        assert_int_equal(f->results[0], OSLOCK_TAKEN);
+        assert_int_equal(oslock_bears(f->ours), OSLOCK_EX);
+}
+
+static void a_cancelled_wait_is_answered_once_and_holds_nothing(void **state)
+{
+        struct fixture *f = *state;
+        int i, error = 0;
+
+        assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
+        for (i = 0; i < 50; i++) {
+                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, f->ours, OSLOCK_EX), 0);
+                oslock_cancel(f->pool, (uint64_t)i + 1);
+                oslock_cancel(f->pool, (uint64_t)i + 1);
+                await_answers(f, (size_t)i + 1);
+                assert_int_equal(f->ops[i], i + 1);
+                assert_int_equal(f->results[i], OSLOCK_CANCELLED);
+                assert_int_equal(oslock_bears(f->ours), OSLOCK_NONE);
+        }
+        assert_int_equal(f->answers, 50);
+}
+
+static void a_lock_that_came_with_the_cancel_is_reported_truly(void **state)
+{
+        struct fixture *f = *state;
+        int i, error = 0;
+
+        for (i = 0; i < 50; i++) {
+                assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
+                assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX), 0);
+                oslock_unlock(f->outsider);
+                oslock_cancel(f->pool, 1);
+                await_answers(f, (size_t)i + 1);
+                assert_int_equal(oslock_bears(f->ours), f->results[i] == OSLOCK_TAKEN ? OSLOCK_EX : OSLOCK_NONE);
+                oslock_unlock(f->ours);
+        }
+}
+
+static void the_pool_can_go_while_somebody_waits(void **state)
+{
+        struct fixture *f = *state;
+        int error = 0;
+
+        assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
+        assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX), 0);
+        oslock_pool_destroy(f->pool);
+        f->pool = NULL;
+        assert_int_equal(f->answers, 0);
+        assert_int_equal(oslock_bears(f->ours), OSLOCK_NONE);
+}
+
+static void one_wait_past_the_bound_of_threads_retries(void **state)
+{
+        struct fixture *f = *state;
+        struct oslock_stats stats;
+        int fds[5], i, error = 0;
+
+        assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
+        for (i = 0; i < 5; i++) {
+                fds[i] = open_again(f);
+                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, fds[i], OSLOCK_SH), 0);
+        }
+        oslock_pool_stats(f->pool, &stats);
+        assert_int_equal(stats.threads, 4);
+        assert_int_equal(stats.retrying, 1);
+        oslock_unlock(f->outsider);
+        await_answers(f, 5);
+        for (i = 0; i < 5; i++) {
+                assert_int_equal(f->results[i], OSLOCK_TAKEN);
+                close(fds[i]);
+        }
+}
+
+#define WITH(test, how) cmocka_unit_test_setup_teardown(test, how, tear_down)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                WITH(a_try_takes_what_is_free_and_says_busy_otherwise, set_up),
+                WITH(a_refused_upgrade_keeps_its_shared_lock, set_up),
+                WITH(a_duplicate_bears_the_lock_until_the_last_one_is_closed, set_up),
+                WITH(a_wait_is_answered_when_the_outsider_lets_go, set_up),
+                WITH(a_wait_is_answered_when_the_outsider_lets_go, set_up_without_threads),
+                WITH(a_cancelled_wait_is_answered_once_and_holds_nothing, set_up),
+                WITH(a_cancelled_wait_is_answered_once_and_holds_nothing, set_up_without_threads),
+                WITH(a_lock_that_came_with_the_cancel_is_reported_truly, set_up),
+                WITH(the_pool_can_go_while_somebody_waits, set_up),
+                WITH(the_pool_can_go_while_somebody_waits, set_up_without_threads),
+                WITH(one_wait_past_the_bound_of_threads_retries, set_up),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
