@@ -27,7 +27,6 @@ struct engine {
         size_t head, count, cap;
         struct table_effects effects;
         struct fresh *fresh;
-        uint64_t last_number;
         bool stepping;
 };
 
@@ -38,15 +37,17 @@ int64_t engine_now(const struct engine *e)
         return (int64_t)uv_now(e->loop);
 }
 
-uint64_t engine_next_number(struct engine *e)
+static uint64_t clock_us(void)
 {
         struct timespec now;
-        uint64_t us;
 
         clock_gettime(CLOCK_REALTIME, &now);
-        us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-        e->last_number = us > e->last_number ? us : e->last_number + 1;
-        return e->last_number;
+        return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+uint64_t engine_next_number(struct engine *e)
+{
+        return table_next_number(e->table, clock_us());
 }
 
 const struct table *engine_table(const struct engine *e)
@@ -247,10 +248,8 @@ static void drain(struct engine *e)
 
                 ev.now_ms = engine_now(e);
                 e->effects.count = 0;
-                if (table_step(e->table, &ev, &e->effects) != 0) {
-                        log_event(LOG_ERROR, "out_of_memory", "where=effects");
-                        abort();        /* see enqueue() */
-                }
+                ev.clock_us = clock_us();
+                table_step(e->table, &ev, &e->effects);
                 for (i = 0; i < e->effects.count; i++)
                         apply(e, &e->effects.items[i]);
         }

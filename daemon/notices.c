@@ -84,7 +84,7 @@ static void log_wait(struct dispatch *d, struct request *q)
         size_t i, count;
 
         q->logged = true;
-        files_path(d->files, table_find_bearer(t, q->key, NULL, NULL), path, sizeof path);
+        files_path(d->files, table_any_bearer(t, q->key), path, sizeof path);
         log_event(LOG_WARNING, "waiting", "session=%" PRIu64 " pid=%" PRId64 " command=%s mode=%s path=%s waiting_ms=%" PRId64,
                   q->client->id, q->client->peer.pid, log_quote(q->client->peer.command), pl_mode_name((int)q->mode), log_quote(path),
                   engine_now(d->engine) - q->since_ms);

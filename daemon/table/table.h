@@ -53,6 +53,7 @@ enum table_os_result {
 struct table_event {
         enum table_event_kind kind;
         int64_t now_ms;
+        uint64_t clock_us;              /* wall clock: a new grant's token is this, or the last number + 1 if that is more */
         uint64_t session;               /* EV_LOCK, EV_UNLOCK, EV_SESSION_END: a non-zero id of the caller's */
         /* EV_LOCK */
         uint64_t cookie;                /* the caller's, echoed in the REPLY */
@@ -66,7 +67,6 @@ struct table_event {
         bool detach;                    /* forget the owner right after the grant, without OS_UNLOCK */
         int64_t since_ms;               /* arrival: now_ms, or earlier for one that must queue again at its old place */
         int64_t deadline_ms;            /* TABLE_NEVER */
-        uint64_t token;                 /* given to the grant when it is a new one (or an upgrade) */
         /* EV_UNLOCK */
         table_id lock;
         bool close_only;                /* drop the bearer, no OS_UNLOCK (passed descriptions only) */
@@ -130,10 +130,13 @@ struct table *table_create(void);       /* NULL when out of memory */
 void table_destroy(struct table *t);
 
 /*
- * Decide. Appends to `fx` (the caller empties it). Reserves memory before it changes state: when that fails, an EV_LOCK is answered OUT_LIMIT
- * and an event that must not be lost is carried out without allocating. Returns 0, or -ENOMEM when even the effects could not be stored (nothing changed).
+ * Decide. Appends to `fx` (the caller empties it). Reserves memory before it changes state: when that fails, an EV_LOCK is answered OUT_LIMIT;
+ * the other events allocate nothing but room for effects. Room for effects is what nothing can be promised without: abort(3) if there is none.
  */
-int table_step(struct table *t, const struct table_event *ev, struct table_effects *fx);
+void table_step(struct table *t, const struct table_event *ev, struct table_effects *fx);
+
+/* The next number of the one growing counter, from which tokens are drawn too. */
+uint64_t table_next_number(struct table *t, uint64_t clock_us);
 
 /* The earliest time at which an EV_TIMER is due; TABLE_NEVER when none. */
 int64_t table_next_deadline(const struct table *t);
@@ -163,8 +166,8 @@ bool table_knows(const struct table *t, struct table_key key);
 bool table_lock(const struct table *t, table_id lock, struct table_holder *out, struct table_key *key);
 /* The lock of (session, handle) by path on `key`, or the newest of the session with that handle by any bearer: 0 if none. */
 table_id table_lock_of(const struct table *t, struct table_key key, uint64_t session, int64_t handle);
-/* The bearer by which a file's passed descriptions are held or waited for: calls `visit` for each until it returns true. Returns that bearer or 0. */
-uint64_t table_find_bearer(const struct table *t, struct table_key key, bool (*visit)(void *arg, uint64_t bearer, bool shared), void *arg);
+/* A bearer of the file, of a holder or else of a waiter: 0 if none. */
+uint64_t table_any_bearer(const struct table *t, struct table_key key);
 
 /*
  * Walk over the resources by slot: the first at or behind *cursor (0 to start); false at the end. *cursor is advanced past it. A resource keeps its slot while

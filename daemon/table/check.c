@@ -1,0 +1,85 @@
+/* Every invariant in words; costs time in proportion to the table. */
+#include "internal.h"
+
+static const char *check_holders(const struct resource *r)
+{
+        const struct holder *h;
+        size_t holders = 0, exclusive = 0;
+
+        TAILQ_FOREACH(h, &r->holders, entry) {
+                holders++;
+                exclusive += h->mode == TABLE_EX;
+                if (h->resource != r)
+                        return "a holder stands under a resource that is not its own";
+                if (h->bearer->mode < h->mode)
+                        return "a holder's bearer does not hold its mode in the kernel";
+                if (h->mode == TABLE_EX && r->holder_count > (h->bearer->shared ? 1 : h->bearer->holders))
+                        return "somebody holds beside an exclusive holder";
+        }
+        if (holders != r->holder_count || exclusive != r->exclusive_count)
+                return "a count of holders differs from its list";
+        return NULL;
+}
+
+static const char *check_queue(const struct table *t, const struct resource *r)
+{
+        const struct request *q, *head = TAILQ_FIRST(&r->queue), *before = NULL;
+        size_t waiters = 0;
+
+        TAILQ_FOREACH(q, &r->queue, entry) {
+                waiters++;
+                if (q->state != REQUEST_WAITING)
+                        return "a ghost stands in a queue";
+                if (q->upgrade != NULL && q != head)
+                        return "an upgrade is not at the head";
+                if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms)
+                        return "an older request stands behind a younger one";
+                if (q->deadline_ms <= t->now_ms)
+                        return "a deadline has passed and nobody was told";
+                if (q->upgrade == NULL && q->bearer->holders > 0 && !q->bearer->shared)
+                        return "a bearer is queued behind its own waiters";
+                before = q;
+        }
+        if (waiters != r->waiter_count)
+                return "a count of waiters differs from its list";
+        if (head == NULL)
+                return r->holder_count == 0 && r->op == NULL ? "an empty resource was not freed" : NULL;
+        if (head->upgrade == NULL && r->op == NULL && !head->in_hand &&
+            (head->mode == TABLE_SH ? r->exclusive_count == 0 : r->holder_count == 0))
+                return "the head could be granted and nothing is under way";
+        if (r->op != NULL && r->op->state == REQUEST_WAITING && r->op != head && !r->op->op_cancelled)
+                return "one that is not the head waits in the kernel";
+        return NULL;
+}
+
+const char *table_check(const struct table *t)
+{
+        const struct resource *r;
+        const struct bearer *b;
+        const char *wrong;
+        size_t i, locks = 0, waiting = 0, resources = 0;
+
+        for (r = t->resources; r != NULL; r = r->hh.next) {
+                wrong = check_holders(r);
+                if (wrong == NULL)
+                        wrong = check_queue(t, r);
+                if (wrong != NULL)
+                        return wrong;
+                resources++;
+                locks += r->holder_count;
+                waiting += r->waiter_count;
+        }
+        for (b = t->bearers; b != NULL; b = b->hh.next) {
+                if (b->users == 0)
+                        return "a bearer without users was not dropped";
+                if (b->holders == 0 && b->mode != TABLE_NONE)
+                        return "a bearer without holders is said to hold a lock";
+        }
+        for (i = 1; i <= t->heap_count; i++) {
+                if (t->heap[i]->heap_index != i || (i > 1 && request_due(t->heap[i / 2]) > request_due(t->heap[i])))
+                        return "the heap of deadlines is out of order";
+        }
+        if (resources != t->counts.resources || locks != t->counts.locks || waiting != t->counts.waiting)
+                return "a gauge differs from what it counts";
+        return NULL;
+}

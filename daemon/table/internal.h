@@ -1,0 +1,168 @@
+/* The table's inside: what its files share. store.c keeps the records, queue.c decides who is next, step.c is the door, look.c and check.c only look. */
+#ifndef TABLE_INTERNAL_H
+#define TABLE_INTERNAL_H
+
+#include "table.h"
+
+#include <sys/queue.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+/* An open file description that a holder or a waiter refers to. */
+struct bearer {
+        uint64_t id;
+        bool shared;
+        enum table_mode mode;   /* what it holds in the kernel */
+        size_t users;           /* records that refer to it; each owns one reference */
+        size_t holders;
+        UT_hash_handle hh;
+};
+
+/* Owner of a lock, as a hash key. By path: (resource, session, handle). Passed: (bearer, session). */
+struct owner {
+        uint64_t shared, place, session;
+        int64_t handle;
+};
+
+struct holder {
+        table_id id;
+        struct resource *resource;
+        struct bearer *bearer;
+        struct owner owner;
+        uint64_t session, token;
+        int64_t handle, since_ms;
+        enum table_mode mode;
+        struct request *upgrade;                /* its waiting upgrade */
+        TAILQ_ENTRY(holder) entry;              /* of the resource, oldest first */
+        LIST_ENTRY(holder) of_session;
+        UT_hash_handle hh;                      /* by owner */
+};
+
+enum request_state { REQUEST_WAITING, REQUEST_GHOST /* answered, but its OS operation is not */ };
+
+struct request {
+        table_id id;
+        enum request_state state;
+        struct resource *resource;
+        struct bearer *bearer;
+        struct owner owner;                     /* passed: (bearer, 0): the description itself may wait only once */
+        uint64_t session, cookie;
+        int64_t handle, since_ms, deadline_ms;
+        enum table_mode mode;
+        bool nonblock, detach, queued_before;   /* queued_before: FX_WAITING was said */
+        struct holder *upgrade;                 /* holds SH by this and wants EX; NULL for others */
+        struct holder *reserve;                 /* the record of its grant to be, allocated beforehand */
+        bool op_waits, op_fresh, op_cancelled;  /* of the resource's operation, if it is this one's */
+        bool in_hand;                           /* the kernel has given it the lock already */
+        int64_t retry_ms, retry_step_ms;        /* an upgrade blocked by outsiders; TABLE_NEVER: none due */
+        size_t heap_index;                      /* 0: not in the heap */
+        TAILQ_ENTRY(request) entry;             /* of the resource's queue */
+        LIST_ENTRY(request) of_session;
+        UT_hash_handle hh;                      /* by owner */
+};
+
+struct resource {
+        struct table_key key;
+        uint64_t slot;
+        TAILQ_HEAD(holders, holder) holders;
+        TAILQ_HEAD(waiters, request) queue;
+        size_t holder_count, exclusive_count, waiter_count;
+        struct request *op;                     /* whose OS operation is under way: one at a time */
+        struct request *upgrader;
+        unsigned streak;                        /* hand-overs in a row */
+        int64_t streak_since_ms;
+        bool released;                          /* an owner has left since the last grant */
+        UT_hash_handle hh;
+};
+
+struct session_records {
+        uint64_t id;
+        LIST_HEAD(, holder) holders;
+        LIST_HEAD(, request) requests;
+        size_t count;
+        UT_hash_handle hh;
+};
+
+struct slot {
+        void *record;           /* NULL: free */
+        uint32_t generation;
+        uint32_t next_free;     /* index + 1; 0: none */
+};
+
+struct slots {
+        struct slot *items;
+        size_t count, cap;
+        uint32_t free;          /* index + 1 of the first free one */
+};
+
+struct table {
+        struct resource *resources;
+        struct bearer *bearers;
+        struct holder *owners;
+        struct request *waiting;
+        struct session_records *sessions;
+        struct slots holder_slots, request_slots, resource_slots;
+        struct request **heap;  /* [1, heap_count] */
+        size_t heap_count, heap_cap;
+        uint64_t last_number;
+        struct table_counts counts;
+        /* While stepping. */
+        struct table_effects *fx;
+        int64_t now_ms;
+        uint64_t clock_us;
+        /* Where the last look at holders and waiters was: makes walks by index cheap. */
+        struct {
+                const struct resource *resource;
+                size_t index;
+                const struct holder *holder;
+                const struct request *waiter;
+        } holder_cursor, waiter_cursor;
+};
+
+/* ---- store.c ---- */
+bool slots_reserve(struct slots *s);
+table_id slots_put(struct slots *s, void *record);      /* after slots_reserve() */
+void *slots_get(const struct slots *s, table_id id);
+void slots_remove(struct slots *s, table_id id);
+
+struct resource *store_resource(struct table *t, struct table_key key);        /* found or made; NULL: no memory */
+struct resource *store_find_resource(const struct table *t, struct table_key key);
+void store_free_resource(struct table *t, struct resource *r);                  /* if nothing is left of it */
+struct bearer *store_bearer(struct table *t, uint64_t id, bool shared);         /* one user more; NULL: no memory */
+void store_drop_bearer(struct table *t, struct bearer *b);                      /* one user less, with its OS_DROP */
+struct session_records *store_session(struct table *t, uint64_t id);            /* found or made */
+struct session_records *store_find_session(const struct table *t, uint64_t id);
+struct holder *store_holder(const struct table *t, const struct owner *o);
+struct request *store_waiting(const struct table *t, const struct owner *o);
+/* A waiting request with its reserve and a session; does not enter the queue. NULL: no memory. */
+struct request *store_request(struct table *t, struct resource *r, struct bearer *b, const struct table_event *ev);
+void store_free_request(struct table *t, struct request *q);
+/* The request's reserve becomes a holder. It takes over no bearer: the caller says which user it is. */
+struct holder *store_hold(struct table *t, struct request *q, enum table_mode mode, uint64_t token);
+void store_free_holder(struct table *t, struct holder *h);
+
+/* deadline part of the store */
+bool heap_reserve(struct table *t);
+void heap_update(struct table *t, struct request *q);   /* (re)places it by its earliest time; removes it if there is none */
+void heap_remove(struct table *t, struct request *q);
+int64_t request_due(const struct request *q);
+
+/* ---- queue.c ---- */
+void queue_insert(struct table *t, struct request *q);
+void queue_leave(struct table *t, struct request *q);
+/* Bring the resource to rest: everything that can start has started. May free it. */
+void queue_pump(struct table *t, struct resource *r);
+void queue_os_done(struct table *t, struct request *q, const struct table_event *ev);
+/* Answer and remove; becomes a ghost if its OS operation is under way. */
+void queue_answer(struct table *t, struct request *q, enum table_outcome outcome, int error);
+/* Take the lock from a holder: OS_UNLOCK with the last holder of the bearer if `unlock`. A waiting upgrade of it is answered CANCELLED. */
+void queue_release(struct table *t, struct holder *h, bool unlock);
+void queue_downgrade(struct table *t, struct holder *h);
+/* Reply GRANTED for a lock that exists (relock) and end the request. */
+void queue_regrant(struct table *t, struct request *q, struct holder *h);
+
+struct table_effect *emit(struct table *t, enum table_effect_kind kind);
+uint64_t next_token(struct table *t);
+
+#endif

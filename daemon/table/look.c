@@ -1,0 +1,136 @@
+/* Looking at the table without changing it. */
+#include "internal.h"
+
+static void show_holder(const struct holder *h, struct table_holder *out)
+{
+        *out = (struct table_holder){.lock = h->id, .session = h->session, .bearer = h->bearer->id, .token = h->token,
+                                     .handle = h->handle, .since_ms = h->since_ms, .mode = h->mode, .shared = h->bearer->shared};
+}
+
+bool table_knows(const struct table *t, struct table_key key)
+{
+        return store_find_resource(t, key) != NULL;
+}
+
+bool table_lock(const struct table *t, table_id lock, struct table_holder *out, struct table_key *key)
+{
+        const struct holder *h = slots_get(&t->holder_slots, lock);
+
+        if (h == NULL)
+                return false;
+        if (out != NULL)
+                show_holder(h, out);
+        if (key != NULL)
+                *key = h->resource->key;
+        return true;
+}
+
+table_id table_lock_of(const struct table *t, struct table_key key, uint64_t session, int64_t handle)
+{
+        const struct resource *r = store_find_resource(t, key);
+        const struct holder *h;
+        struct owner o;
+
+        if (r == NULL)
+                return 0;
+        o = (struct owner){.shared = true, .place = r->slot, .session = session, .handle = handle};
+        h = store_holder(t, &o);
+        if (h != NULL)
+                return h->id;
+        TAILQ_FOREACH_REVERSE(h, &r->holders, holders, entry) {
+                if (h->session == session && h->handle == handle)
+                        return h->id;
+        }
+        return 0;
+}
+
+uint64_t table_any_bearer(const struct table *t, struct table_key key)
+{
+        const struct resource *r = store_find_resource(t, key);
+
+        if (r == NULL)
+                return 0;
+        if (!TAILQ_EMPTY(&r->holders))
+                return TAILQ_FIRST(&r->holders)->bearer->id;
+        return TAILQ_EMPTY(&r->queue) ? 0 : TAILQ_FIRST(&r->queue)->bearer->id;
+}
+
+bool table_walk(const struct table *t, uint64_t *cursor, struct table_key *key)
+{
+        const struct slots *s = &t->resource_slots;
+        const struct resource *r;
+
+        for (; *cursor < s->count; ++*cursor) {
+                r = s->items[*cursor].record;
+                if (r == NULL)
+                        continue;
+                *key = r->key;
+                ++*cursor;
+                return true;
+        }
+        return false;
+}
+
+bool table_first(const struct table *t, struct table_key key, uint64_t *cursor)
+{
+        const struct resource *r = store_find_resource(t, key);
+
+        if (r == NULL)
+                return false;
+        *cursor = r->slot & 0xffffffu;  /* the slot's place in the walk: an id without its generation */
+        return true;
+}
+
+/* The cursors are a memory of the last look, no part of the table's state. */
+bool table_holder_at(const struct table *table, struct table_key key, size_t i, struct table_holder *out)
+{
+        struct table *t = (struct table *)table;
+        const struct resource *r = store_find_resource(t, key);
+        const struct holder *h;
+        size_t at = 0;
+
+        if (r == NULL || i >= r->holder_count)
+                return false;
+        h = TAILQ_FIRST(&r->holders);
+        if (t->holder_cursor.resource == r && t->holder_cursor.index <= i) {
+                h = t->holder_cursor.holder;
+                at = t->holder_cursor.index;
+        }
+        for (; at < i; at++)
+                h = TAILQ_NEXT(h, entry);
+        t->holder_cursor.resource = r;
+        t->holder_cursor.index = i;
+        t->holder_cursor.holder = h;
+        show_holder(h, out);
+        return true;
+}
+
+bool table_waiter_at(const struct table *table, struct table_key key, size_t i, struct table_waiter *out)
+{
+        struct table *t = (struct table *)table;
+        const struct resource *r = store_find_resource(t, key);
+        const struct request *q;
+        size_t at = 0;
+
+        if (r == NULL || i >= r->waiter_count)
+                return false;
+        q = TAILQ_FIRST(&r->queue);
+        if (t->waiter_cursor.resource == r && t->waiter_cursor.index <= i) {
+                q = t->waiter_cursor.waiter;
+                at = t->waiter_cursor.index;
+        }
+        for (; at < i; at++)
+                q = TAILQ_NEXT(q, entry);
+        t->waiter_cursor.resource = r;
+        t->waiter_cursor.index = i;
+        t->waiter_cursor.waiter = q;
+        *out = (struct table_waiter){.request = q->id, .session = q->session, .cookie = q->cookie, .mode = q->mode, .since_ms = q->since_ms,
+                                     .deadline_ms = q->deadline_ms, .position = i + 1, .upgrade = q->upgrade != NULL,
+                                     .in_kernel = r->op == q && q->op_waits, .shared = q->bearer->shared, .handle = q->handle};
+        return true;
+}
+
+void table_count(const struct table *t, struct table_counts *out)
+{
+        *out = t->counts;
+}

@@ -1,0 +1,437 @@
+/*
+ * Who is next. After each event the touched resource is brought to rest in one place, queue_pump(): the head of the queue starts what it can start,
+ * and at most one OS operation is under way for a resource.
+ *
+ * Three ways to the lock: at once (the shared bearer bears it already), by a try that answers at once, or by a wait in the kernel: when an
+ * outsider has it, or, after a long streak of hand-overs of our own, while our own holder still has it, so that the kernel's queue lets
+ * outsiders in before us.
+ */
+#include "internal.h"
+
+#include <assert.h>
+
+static bool may_hold(const struct resource *r, enum table_mode mode)
+{
+        return mode == TABLE_SH ? r->exclusive_count == 0 : r->holder_count == 0;
+}
+
+/* An upgrade needs all other owners to be gone. */
+static bool is_sole_owner(const struct resource *r, const struct holder *h)
+{
+        return h->bearer->shared ? r->holder_count == 1 : r->holder_count == h->bearer->holders;
+}
+
+static bool outsiders_turn(const struct table *t, const struct resource *r)
+{
+        return r->streak >= TABLE_HANDOVERS_MAX || (r->streak > 0 && t->now_ms - r->streak_since_ms >= TABLE_HANDOVERS_MS);
+}
+
+void queue_insert(struct table *t, struct request *q)
+{
+        struct resource *r = q->resource;
+        struct request *before = NULL, *other;
+
+        if (q->upgrade != NULL) {
+                TAILQ_INSERT_HEAD(&r->queue, q, entry);
+                r->upgrader = q;
+                q->upgrade->upgrade = q;
+        } else {
+                /* By age; usually it is the youngest. */
+                TAILQ_FOREACH_REVERSE(other, &r->queue, waiters, entry) {
+                        if (other->upgrade != NULL || other->since_ms <= q->since_ms)
+                                break;
+                        before = other;
+                }
+                if (before != NULL)
+                        TAILQ_INSERT_BEFORE(before, q, entry);
+                else
+                        TAILQ_INSERT_TAIL(&r->queue, q, entry);
+        }
+        r->waiter_count++;
+        t->counts.waiting++;
+        heap_update(t, q);
+}
+
+void queue_leave(struct table *t, struct request *q)
+{
+        struct resource *r = q->resource;
+
+        TAILQ_REMOVE(&r->queue, q, entry);
+        r->waiter_count--;
+        t->counts.waiting--;
+        heap_remove(t, q);
+        if (q->upgrade != NULL) {
+                r->upgrader = NULL;
+                q->upgrade->upgrade = NULL;
+        }
+        if (TAILQ_EMPTY(&r->queue))
+                r->streak = 0;
+}
+
+static void reply(struct table *t, const struct request *q, enum table_outcome outcome, int error)
+{
+        struct table_effect *fx = emit(t, FX_REPLY);
+
+        fx->outcome = outcome;
+        fx->session = q->session;
+        fx->cookie = q->cookie;
+        fx->request = q->id;
+        fx->key = q->resource->key;
+        fx->mode = q->mode;
+        fx->waited_ms = t->now_ms - q->since_ms;
+        fx->error = error;
+}
+
+static void say_waiting(struct table *t, struct request *q)
+{
+        struct table_effect *fx = emit(t, FX_WAITING);
+
+        q->queued_before = true;
+        fx->session = q->session;
+        fx->cookie = q->cookie;
+        fx->request = q->id;
+        fx->key = q->resource->key;
+        fx->mode = q->mode;
+}
+
+static void cancel_op(struct table *t, struct request *q)
+{
+        if (!q->op_waits || q->op_cancelled)
+                return;
+        q->op_cancelled = true;
+        emit(t, FX_OS_CANCEL)->op = q->id;
+}
+
+/* A lock that the kernel gave to a request that cannot have it: back to what the bearer's holders need. */
+static void give_back(struct table *t, const struct request *q, struct bearer *b)
+{
+        if (b->holders == 0) {
+                b->mode = TABLE_NONE;
+                emit(t, FX_OS_UNLOCK)->bearer = b->id;
+        } else if (q->mode == TABLE_EX && b->mode == TABLE_SH) {
+                emit(t, FX_OS_DOWNGRADE)->bearer = b->id;
+        }
+}
+
+void queue_answer(struct table *t, struct request *q, enum table_outcome outcome, int error)
+{
+        struct resource *r = q->resource;
+
+        queue_leave(t, q);
+        reply(t, q, outcome, error);
+        if (q->in_hand) {
+                give_back(t, q, q->bearer);
+                r->released = true;
+        }
+        if (r->op == q) {
+                /* The answer of the OS is still to come; until then the request is a ghost. */
+                cancel_op(t, q);
+                HASH_DELETE(hh, t->waiting, q);
+                q->state = REQUEST_GHOST;
+                return;
+        }
+        store_drop_bearer(t, q->bearer);
+        store_free_request(t, q);
+}
+
+static struct table_effect *reply_granted(struct table *t, const struct request *q, const struct holder *h)
+{
+        struct table_effect *fx;
+
+        reply(t, q, OUT_GRANTED, 0);
+        fx = &t->fx->items[t->fx->count - 1];
+        fx->lock = q->detach ? 0 : h->id;
+        fx->mode = h->mode;
+        fx->token = h->token;
+        return fx;
+}
+
+/* A detached lock lives with the client's description alone: no owner, no unlock. */
+static void detach(struct table *t, struct holder *h)
+{
+        struct bearer *b = h->bearer;
+
+        store_free_holder(t, h);
+        if (b->holders == 0)
+                b->mode = TABLE_NONE;
+        store_drop_bearer(t, b);
+}
+
+static void count_handover(struct table *t, struct resource *r, const struct request *q)
+{
+        if (q->queued_before && r->released) {
+                if (r->streak++ == 0)
+                        r->streak_since_ms = t->now_ms;
+        }
+        r->released = false;
+}
+
+/* The head has it. The request's reference on the bearer becomes the holder's. */
+static void grant(struct table *t, struct request *q)
+{
+        struct resource *r = q->resource;
+        struct holder *h;
+
+        count_handover(t, r, q);
+        queue_leave(t, q);
+        h = store_hold(t, q, q->mode, next_token(t));
+        if (h->bearer->mode < q->mode)
+                h->bearer->mode = q->mode;
+        reply_granted(t, q, h);
+        if (q->detach)
+                detach(t, h);
+        store_free_request(t, q);
+}
+
+static void grant_upgrade(struct table *t, struct request *q)
+{
+        struct resource *r = q->resource;
+        struct holder *own = q->upgrade, *h;
+        uint64_t token = next_token(t);
+
+        r->released = false;
+        queue_leave(t, q);
+        own->bearer->mode = TABLE_EX;
+        TAILQ_FOREACH(h, &r->holders, entry) {  /* they all are co-holders of this one description */
+                h->mode = TABLE_EX;
+                h->token = token;
+        }
+        r->exclusive_count = r->holder_count;
+        reply_granted(t, q, own);
+        store_drop_bearer(t, q->bearer);
+        if (q->detach)
+                detach(t, own);
+        store_free_request(t, q);
+}
+
+void queue_regrant(struct table *t, struct request *q, struct holder *h)
+{
+        reply_granted(t, q, h)->relock = true;
+        store_drop_bearer(t, q->bearer);
+        if (q->detach)
+                detach(t, h);
+        store_free_request(t, q);
+}
+
+void queue_downgrade(struct table *t, struct holder *h)
+{
+        struct resource *r = h->resource;
+        struct holder *other;
+
+        if (h->mode != TABLE_EX)
+                return;
+        TAILQ_FOREACH(other, &r->holders, entry)        /* an exclusive lock has no other holders but co-holders */
+                other->mode = TABLE_SH;
+        r->exclusive_count = 0;
+        h->bearer->mode = TABLE_SH;
+        r->released = true;
+        emit(t, FX_OS_DOWNGRADE)->bearer = h->bearer->id;
+}
+
+void queue_release(struct table *t, struct holder *h, bool unlock)
+{
+        struct resource *r = h->resource;
+        struct bearer *b = h->bearer;
+        struct request *upgrade = h->upgrade;
+
+        if (upgrade != NULL) {
+                bool ghost = r->op == upgrade;
+
+                queue_answer(t, upgrade, OUT_CANCELLED, 0);
+                if (ghost)
+                        upgrade->upgrade = NULL;        /* its holder is gone */
+        }
+        store_free_holder(t, h);
+        if (b->holders == 0) {
+                if (unlock)
+                        emit(t, FX_OS_UNLOCK)->bearer = b->id;
+                b->mode = TABLE_NONE;
+        }
+        store_drop_bearer(t, b);
+        r->released = true;
+}
+
+static void start_op(struct table *t, struct request *q, bool wait, bool fresh)
+{
+        struct table_effect *fx;
+
+        q->resource->op = q;
+        q->op_waits = wait;
+        q->op_fresh = fresh;
+        q->op_cancelled = false;
+        t->counts.os_ops++;
+        fx = emit(t, FX_OS_LOCK);
+        fx->op = q->id;
+        fx->key = q->resource->key;
+        fx->bearer = q->bearer->id;
+        fx->mode = q->mode;
+        fx->wait = wait;
+        fx->fresh = fresh;
+        fx->convert = q->upgrade != NULL;
+        if (wait)
+                say_waiting(t, q);
+}
+
+/* True when the head was granted and the next one may be looked at. */
+static bool start_head(struct table *t, struct resource *r, struct request *q)
+{
+        if (q->upgrade != NULL) {
+                if (is_sole_owner(r, q->upgrade) && (q->retry_ms == TABLE_NEVER || t->now_ms >= q->retry_ms))
+                        start_op(t, q, false, false);
+                return false;
+        }
+        if (may_hold(r, q->mode)) {
+                if (q->in_hand || (q->bearer->mode >= q->mode && q->bearer->holders > 0)) {
+                        grant(t, q);
+                        return true;
+                }
+                start_op(t, q, false, false);
+                return false;
+        }
+        if (!q->in_hand && outsiders_turn(t, r) && r->upgrader == NULL)
+                start_op(t, q, true, q->bearer->holders > 0);
+        return false;
+}
+
+void queue_pump(struct table *t, struct resource *r)
+{
+        struct request *head;
+
+        while ((head = TAILQ_FIRST(&r->queue)) != NULL) {
+                if (r->op != NULL) {
+                        /* Somebody got before the one that waits in the kernel: it comes back and waits here. */
+                        if (r->op != head && r->op->state == REQUEST_WAITING)
+                                cancel_op(t, r->op);
+                        return;
+                }
+                if (!start_head(t, r, head)) {
+                        if (r->op == NULL && head->nonblock)
+                                queue_answer(t, head, OUT_REFUSED, 0);
+                        return;
+                }
+        }
+        store_free_resource(t, r);
+}
+
+/* ---- answers of the operating system ---- */
+
+/* The wait was on a new description: it is the request's bearer from now on. */
+static void take_fresh(struct table *t, struct request *q, uint64_t id)
+{
+        struct bearer *b = store_bearer(t, id, true);
+
+        assert(b != NULL);      /* see FX_OS_LOCK: the engine has made room */
+        store_drop_bearer(t, q->bearer);
+        q->bearer = b;
+}
+
+static void lose(struct table *t, struct holder *own)
+{
+        struct resource *r = own->resource;
+        struct bearer *b = own->bearer;
+        struct holder *h, *next;
+
+        for (h = TAILQ_FIRST(&r->holders); h != NULL; h = next) {
+                next = TAILQ_NEXT(h, entry);
+                if (h->bearer != b)
+                        continue;
+                h->upgrade = NULL;
+                store_free_holder(t, h);
+                b->mode = TABLE_NONE;
+                store_drop_bearer(t, b);
+        }
+}
+
+static void ghost_done(struct table *t, struct request *q, enum table_os_result result)
+{
+        if (result == OS_TAKEN)
+                give_back(t, q, q->bearer);
+        if (result == OS_LOST && q->upgrade != NULL)
+                lose(t, q->upgrade);
+        q->resource->released = true;
+        store_drop_bearer(t, q->bearer);
+        store_free_request(t, q);
+}
+
+static void upgrade_done(struct table *t, struct request *q, const struct table_event *ev)
+{
+        struct holder *own = q->upgrade;
+
+        switch (ev->result) {
+        case OS_TAKEN:
+                grant_upgrade(t, q);
+                break;
+        case OS_LOST:
+                queue_answer(t, q, OUT_LOST, 0);
+                lose(t, own);
+                break;
+        case OS_FAILED:
+                queue_answer(t, q, OUT_FAILED, ev->error);
+                break;
+        case OS_BUSY:
+        case OS_CANCELLED:
+                if (q->nonblock) {
+                        queue_answer(t, q, OUT_REFUSED, 0);
+                        break;
+                }
+                /* Only outsiders are in the way: the kernel has no queue for conversions that keep the SH. */
+                q->retry_step_ms = q->retry_step_ms == 0 ? TABLE_UPGRADE_RETRY_MIN_MS : q->retry_step_ms * 2;
+                if (q->retry_step_ms > TABLE_UPGRADE_RETRY_MAX_MS)
+                        q->retry_step_ms = TABLE_UPGRADE_RETRY_MAX_MS;
+                q->retry_ms = t->now_ms + q->retry_step_ms;
+                heap_update(t, q);
+                if (!q->queued_before)
+                        say_waiting(t, q);
+                break;
+        }
+}
+
+static void lock_done(struct table *t, struct request *q, const struct table_event *ev)
+{
+        bool waited = q->op_waits;
+
+        switch (ev->result) {
+        case OS_TAKEN:
+                q->in_hand = true;
+                if (waited)
+                        q->resource->streak = 0;
+                if (TAILQ_FIRST(&q->resource->queue) == q && may_hold(q->resource, q->mode)) {
+                        grant(t, q);
+                } else if (q->op_cancelled) {
+                        q->in_hand = false;
+                        give_back(t, q, q->bearer);
+                }
+                break;
+        case OS_BUSY:
+                if (q->nonblock)
+                        queue_answer(t, q, OUT_REFUSED, 0);
+                else if (!waited)
+                        start_op(t, q, true, false);
+                break;
+        case OS_FAILED:
+        case OS_LOST:
+                queue_answer(t, q, OUT_FAILED, ev->error);
+                break;
+        case OS_CANCELLED:
+                break;          /* it waits here again */
+        }
+}
+
+void queue_os_done(struct table *t, struct request *q, const struct table_event *ev)
+{
+        struct resource *r = q->resource;
+
+        if (r->op != q)
+                return;
+        r->op = NULL;
+        t->counts.os_ops--;
+        if (q->op_fresh && ev->result == OS_TAKEN && ev->new_bearer != 0)
+                take_fresh(t, q, ev->new_bearer);
+        if (q->state == REQUEST_GHOST)
+                ghost_done(t, q, ev->result);
+        else if (q->upgrade != NULL)
+                upgrade_done(t, q, ev);
+        else
+                lock_done(t, q, ev);
+        queue_pump(t, r);
+}

@@ -1,0 +1,320 @@
+/* The door: one event in, effects out. */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct table *table_create(void)
+{
+        return calloc(1, sizeof(struct table));
+}
+
+struct table_effect *emit(struct table *t, enum table_effect_kind kind)
+{
+        struct table_effects *fx = t->fx;
+        struct table_effect *e;
+
+        if (fx->count == fx->cap) {
+                size_t cap = fx->cap == 0 ? 32 : fx->cap * 2;
+                struct table_effect *grown = realloc(fx->items, cap * sizeof *grown);
+
+                if (grown == NULL)
+                        abort();        /* an effect is a promise; see table_step() */
+                fx->items = grown;
+                fx->cap = cap;
+        }
+        e = &fx->items[fx->count++];
+        memset(e, 0, sizeof *e);
+        e->kind = kind;
+        return e;
+}
+
+uint64_t table_next_number(struct table *t, uint64_t clock_us)
+{
+        t->last_number = clock_us > t->last_number ? clock_us : t->last_number + 1;
+        return t->last_number;
+}
+
+uint64_t next_token(struct table *t)
+{
+        return table_next_number(t, t->clock_us);
+}
+
+static void refuse(struct table *t, const struct table_event *ev, enum table_outcome outcome)
+{
+        struct table_effect *fx = emit(t, FX_REPLY);
+
+        fx->outcome = outcome;
+        fx->session = ev->session;
+        fx->cookie = ev->cookie;
+        fx->key = ev->key;
+        fx->mode = ev->mode;
+}
+
+/* Ends a request that never entered the queue. */
+static void refuse_request(struct table *t, struct request *q, const struct table_event *ev, enum table_outcome outcome)
+{
+        refuse(t, ev, outcome);
+        store_drop_bearer(t, q->bearer);
+        store_free_request(t, q);
+}
+
+/* The lock that this request's owner has already; a passed description may need a record for this session first. */
+static struct holder *held_by_owner(struct table *t, struct request *q, const struct table_event *ev)
+{
+        struct owner o = q->owner;
+        struct holder *h, *co;
+
+        o.session = q->session;
+        h = store_holder(t, &o);
+        if (h != NULL || ev->shared)
+                return h;
+        if (q->bearer->holders > 0) {
+                /* Another session has brought the same description: they hold the one lock together. */
+                TAILQ_FOREACH(co, &q->resource->holders, entry) {
+                        if (co->bearer == q->bearer)
+                                break;
+                }
+                h = store_hold(t, q, q->bearer->mode, co != NULL ? co->token : next_token(t));
+        } else if (ev->bears != TABLE_NONE && !(q->resource->op != NULL && q->resource->op->bearer == q->bearer)) {
+                /* The kernel says that it bears the lock, granted when we did not know it. It never queues behind those who wait for it. */
+                h = store_hold(t, q, ev->bears, next_token(t));
+                q->bearer->mode = ev->bears;
+        }
+        if (h != NULL)
+                q->bearer->users++;     /* the new holder's own reference: the request's is dropped with it */
+        return h;
+}
+
+static void upgrade(struct table *t, struct request *q, struct holder *h, const struct table_event *ev)
+{
+        struct resource *r = q->resource;
+        bool others = q->bearer->shared ? r->holder_count > 1 : r->holder_count > h->bearer->holders;
+
+        if (r->upgrader != NULL || (q->nonblock && others)) {
+                refuse_request(t, q, ev, q->nonblock ? OUT_REFUSED : OUT_DEADLOCK);
+                return;
+        }
+        q->upgrade = h;
+        queue_insert(t, q);
+        queue_pump(t, r);
+}
+
+static void say_if_waiting(struct table *t, table_id id)
+{
+        struct request *q = slots_get(&t->request_slots, id);
+        struct table_effect *fx;
+
+        if (q == NULL || q->state != REQUEST_WAITING || q->queued_before || (q->resource->op == q && !q->op_waits))
+                return;
+        q->queued_before = true;
+        fx = emit(t, FX_WAITING);
+        fx->session = q->session;
+        fx->cookie = q->cookie;
+        fx->request = q->id;
+        fx->key = q->resource->key;
+        fx->mode = q->mode;
+}
+
+static void lock(struct table *t, const struct table_event *ev)
+{
+        struct resource *r = store_resource(t, ev->key);
+        struct bearer *b = r != NULL ? store_bearer(t, ev->bearer, ev->shared) : NULL;
+        struct owner waits = {.shared = ev->shared};
+        struct request *q = NULL;
+        struct holder *h;
+        table_id id;
+
+        if (b != NULL) {
+                waits.place = ev->shared ? r->slot : b->id;
+                waits.session = ev->shared ? ev->session : 0;
+                waits.handle = ev->shared ? ev->handle : 0;
+        }
+        if (b != NULL && store_waiting(t, &waits) != NULL) {
+                refuse(t, ev, OUT_DUPLICATE);
+                store_drop_bearer(t, b);
+                return;
+        }
+        if (b != NULL)
+                q = store_request(t, r, b, ev);
+        if (q == NULL) {
+                refuse(t, ev, OUT_LIMIT);
+                if (b != NULL)
+                        store_drop_bearer(t, b);
+                else
+                        emit(t, FX_OS_DROP)->bearer = ev->bearer;
+                if (r != NULL)
+                        store_free_resource(t, r);
+                return;
+        }
+        id = q->id;
+        h = held_by_owner(t, q, ev);
+        if (h != NULL && ev->mode == TABLE_EX && h->mode == TABLE_SH) {
+                upgrade(t, q, h, ev);
+        } else if (h != NULL) {
+                if (h->mode != ev->mode)
+                        queue_downgrade(t, h);
+                queue_regrant(t, q, h);
+                queue_pump(t, r);
+        } else if (q->nonblock && (r->waiter_count > 0 || r->op != NULL || (ev->mode == TABLE_SH ? r->exclusive_count : r->holder_count) > 0)) {
+                refuse_request(t, q, ev, OUT_REFUSED);
+                store_free_resource(t, r);
+        } else {
+                queue_insert(t, q);
+                queue_pump(t, r);
+        }
+        say_if_waiting(t, id);
+}
+
+static void unlock(struct table *t, const struct table_event *ev)
+{
+        struct holder *h = slots_get(&t->holder_slots, ev->lock);
+        struct resource *r;
+
+        if (h == NULL || h->session != ev->session)
+                return;
+        r = h->resource;
+        queue_release(t, h, !ev->close_only || h->bearer->shared);
+        queue_pump(t, r);
+}
+
+static void cancel(struct table *t, const struct table_event *ev)
+{
+        struct request *q = slots_get(&t->request_slots, ev->request);
+        struct resource *r;
+
+        if (q == NULL || q->state != REQUEST_WAITING)
+                return;
+        r = q->resource;
+        queue_answer(t, q, OUT_CANCELLED, 0);
+        queue_pump(t, r);
+}
+
+/* Requests first, youngest first, so that nothing is granted to a session that is over. */
+static void session_end(struct table *t, const struct table_event *ev)
+{
+        struct session_records *s;
+        struct request *q, *next;
+        struct holder *h;
+        struct resource *r;
+        bool found = true;
+
+        while (found && (s = store_find_session(t, ev->session)) != NULL) {
+                found = false;
+                for (q = LIST_FIRST(&s->requests); q != NULL; q = next) {
+                        next = LIST_NEXT(q, of_session);
+                        if (q->state != REQUEST_WAITING)
+                                continue;
+                        r = q->resource;
+                        queue_answer(t, q, OUT_CANCELLED, 0);
+                        queue_pump(t, r);
+                        found = true;
+                        break;  /* the pump may have changed the list */
+                }
+        }
+        while ((s = store_find_session(t, ev->session)) != NULL && (h = LIST_FIRST(&s->holders)) != NULL) {
+                r = h->resource;
+                /* A passed description is only closed: a child that inherited it keeps the lock, as with flock(1). */
+                queue_release(t, h, h->bearer->shared);
+                queue_pump(t, r);
+        }
+}
+
+static void os_done(struct table *t, const struct table_event *ev)
+{
+        struct request *q = slots_get(&t->request_slots, ev->op);
+
+        if (q != NULL)
+                queue_os_done(t, q, ev);
+}
+
+static void timer(struct table *t)
+{
+        struct request *q;
+        struct resource *r;
+
+        while (t->heap_count > 0 && request_due(q = t->heap[1]) <= t->now_ms) {
+                r = q->resource;
+                if (q->deadline_ms <= t->now_ms) {
+                        queue_answer(t, q, OUT_TIMED_OUT, 0);
+                } else {
+                        q->retry_ms = TABLE_NEVER;
+                        heap_update(t, q);
+                }
+                queue_pump(t, r);
+        }
+}
+
+void table_step(struct table *t, const struct table_event *ev, struct table_effects *fx)
+{
+        t->fx = fx;
+        t->now_ms = ev->now_ms;
+        t->clock_us = ev->clock_us;
+        t->holder_cursor.resource = t->waiter_cursor.resource = NULL;
+        switch (ev->kind) {
+        case EV_LOCK:
+                lock(t, ev);
+                break;
+        case EV_UNLOCK:
+                unlock(t, ev);
+                break;
+        case EV_CANCEL:
+                cancel(t, ev);
+                break;
+        case EV_SESSION_END:
+                session_end(t, ev);
+                break;
+        case EV_OS_DONE:
+                os_done(t, ev);
+                break;
+        case EV_TIMER:
+                timer(t);
+                break;
+        }
+        t->fx = NULL;
+}
+
+int64_t table_next_deadline(const struct table *t)
+{
+        return t->heap_count > 0 ? request_due(t->heap[1]) : TABLE_NEVER;
+}
+
+void table_destroy(struct table *t)
+{
+        struct session_records *s, *s_next;
+        struct resource *r, *r_next;
+        struct bearer *b, *b_next;
+        struct request *q;
+        struct holder *h;
+
+        if (t == NULL)
+                return;
+        HASH_CLEAR(hh, t->owners);
+        HASH_CLEAR(hh, t->waiting);
+        HASH_ITER(hh, t->sessions, s, s_next) {
+                while ((h = LIST_FIRST(&s->holders)) != NULL) {
+                        LIST_REMOVE(h, of_session);
+                        free(h);
+                }
+                while ((q = LIST_FIRST(&s->requests)) != NULL) {
+                        LIST_REMOVE(q, of_session);
+                        free(q->reserve);
+                        free(q);
+                }
+                HASH_DELETE(hh, t->sessions, s);
+                free(s);
+        }
+        HASH_ITER(hh, t->bearers, b, b_next) {
+                HASH_DELETE(hh, t->bearers, b);
+                free(b);
+        }
+        HASH_ITER(hh, t->resources, r, r_next) {
+                HASH_DELETE(hh, t->resources, r);
+                free(r);
+        }
+        free(t->holder_slots.items);
+        free(t->request_slots.items);
+        free(t->resource_slots.items);
+        free(t->heap);
+        free(t);
+}
