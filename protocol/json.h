@@ -15,7 +15,7 @@ struct pl_json;         /* a parsed node; the document owns it */
 /*
  * Parse exactly one JSON text of `len` bytes (line[len] need not be NUL). *out is to be freed with pl_json_free().
  * Returns 0; -EBADMSG: not JSON, bad UTF-8, NUL (raw or \u0000), lone surrogates, trailing bytes, a raw control character in a
- * string, a number out of a double's range; -E2BIG: more than PL_DEPTH_MAX levels; -EEXIST: an object with a doubled member; -ENOMEM.
+ * string, a number out of a double's range; -E2BIG: more than PL_DEPTH_MAX levels.
  */
 int pl_json_parse(const char *line, size_t len, struct pl_json **out);
 void pl_json_free(struct pl_json *root);
@@ -30,6 +30,11 @@ const struct pl_json *pl_json_first(const struct pl_json *n);
 const struct pl_json *pl_json_next(const struct pl_json *n);
 /* The name under which `n` stands in its object; NULL in an array. */
 const char *pl_json_key(const struct pl_json *n);
+
+/* The name of a member that an object has twice; NULL when there is none (or `obj` is no object). */
+const char *pl_json_doubled(const struct pl_json *obj);
+/* As text, to be freed with free(3); NULL when out of memory. */
+char *pl_json_print(const struct pl_json *n);
 
 /* Typed values: false and *out untouched when `n` is NULL or of another type. An integer has no fraction and lies within +-(2^53-1). */
 bool pl_json_integer(const struct pl_json *n, int64_t *out);

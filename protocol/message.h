@@ -24,6 +24,8 @@ struct pl_id {
         char text[PL_ID_BYTES_MAX + 1];
 };
 bool pl_id_equal(const struct pl_id *a, const struct pl_id *b);
+/* 0, or -1 when `n` cannot be an id. */
+int pl_id_decode(const struct pl_json *n, struct pl_id *out);
 
 struct pl_hello_params {
         const char *client;     /* NULL when absent */

@@ -1,0 +1,285 @@
+#include "method.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A value that was refused: names the member, and says what it must be. */
+static int bad(struct pl_fault *f, const char *member, const char *must)
+{
+        f->code = PL_E_INVALID_PARAMS;
+        snprintf(f->member, sizeof f->member, "%.60s", member);
+        snprintf(f->text, sizeof f->text, "params.%.60s %s", member, must);
+        return -1;
+}
+
+static int get_integer(const struct pl_json *p, const char *name, int64_t min, int64_t max, int64_t *out, struct pl_fault *f)
+{
+        const struct pl_json *n = pl_json_get(p, name);
+        char must[80];
+        int64_t value;
+
+        if (n == NULL)
+                return 0;
+        if (!pl_json_integer(n, &value) || value < min || value > max) {
+                snprintf(must, sizeof must, "must be an integer from %lld to %lld", (long long)min, (long long)max);
+                return bad(f, name, must);
+        }
+        *out = value;
+        return 0;
+}
+
+static int get_bool(const struct pl_json *p, const char *name, bool *out, struct pl_fault *f)
+{
+        const struct pl_json *n = pl_json_get(p, name);
+
+        if (n != NULL && !pl_json_bool(n, out))
+                return bad(f, name, "must be true or false");
+        return 0;
+}
+
+static int get_string(const struct pl_json *p, const char *name, size_t max, const char **out, struct pl_fault *f)
+{
+        const struct pl_json *n = pl_json_get(p, name);
+        char must[80];
+        const char *text;
+
+        if (n == NULL)
+                return 0;
+        if (!pl_json_string(n, &text) || strlen(text) > max || text[0] == '\0') {
+                snprintf(must, sizeof must, "must be a string of 1 to %zu bytes", max);
+                return bad(f, name, must);
+        }
+        *out = text;
+        return 0;
+}
+
+/* PL_PATH_BYTES_MAX counts the NUL, as PATH_MAX does. */
+static int get_path(const struct pl_json *p, bool label, const char **out, struct pl_fault *f)
+{
+        if (get_string(p, "path", PL_PATH_BYTES_MAX - 1, out, f) != 0)
+                return -1;
+        if (*out != NULL && !label && (*out)[0] != '/')
+                return bad(f, "path", "must be absolute: it must begin with a slash");
+        return 0;
+}
+
+static int get_mode(const struct pl_json *n, enum pl_mode *out)
+{
+        const char *text;
+
+        if (!pl_json_string(n, &text))
+                return -1;
+        if (strcmp(text, "LOCK_EX") == 0)
+                *out = PL_MODE_EX;
+        else if (strcmp(text, "LOCK_SH") == 0)
+                *out = PL_MODE_SH;
+        else
+                return -1;
+        return 0;
+}
+
+static int get_flags(const struct pl_json *p, struct pl_lock_params *out, struct pl_fault *f)
+{
+        static const char must[] = "must be an array of exactly one of \"LOCK_EX\" and \"LOCK_SH\", and optionally \"LOCK_NB\"";
+        const struct pl_json *flags = pl_json_get(p, "flags"), *n;
+        const char *text;
+
+        if (flags == NULL || pl_json_type(flags) != PL_JSON_ARRAY)
+                return bad(f, "flags", must);
+        for (n = pl_json_first(flags); n != NULL; n = pl_json_next(n)) {
+                if (!out->nonblock && pl_json_string(n, &text) && strcmp(text, "LOCK_NB") == 0)
+                        out->nonblock = true;
+                else if (out->mode != PL_MODE_NONE || get_mode(n, &out->mode) != 0)
+                        return bad(f, "flags", must);
+        }
+        return out->mode != PL_MODE_NONE ? 0 : bad(f, "flags", must);
+}
+
+static int get_id(const struct pl_json *p, struct pl_id *out, struct pl_fault *f)
+{
+        const struct pl_json *n = pl_json_get(p, "id");
+
+        if (n == NULL || pl_id_decode(n, out) != 0)
+                return bad(f, "id", "must be the id of a waiting request");
+        return 0;
+}
+
+/* The first member that is not in `known` (NULL-terminated). */
+static const char *unknown_member(const struct pl_json *p, const char *const *known)
+{
+        const struct pl_json *n;
+        size_t i;
+
+        for (n = pl_json_first(p); n != NULL; n = pl_json_next(n)) {
+                for (i = 0; known[i] != NULL && strcmp(known[i], pl_json_key(n)) != 0; i++)
+                        ;
+                if (known[i] == NULL)
+                        return pl_json_key(n);
+        }
+        return NULL;
+}
+
+/* ---- one per method; what is absent has its default already ---- */
+
+static int hello(struct pl_request *r, const struct pl_json *p, struct pl_fault *f)
+{
+        int64_t protocol = PL_PROTOCOL_VERSION;
+
+        if (pl_json_get(p, "protocol") != NULL && (!pl_json_integer(pl_json_get(p, "protocol"), &protocol) || protocol != PL_PROTOCOL_VERSION)) {
+                f->supported = true;
+                return bad(f, "protocol", "is a version that this daemon does not speak");
+        }
+        if (get_string(p, "client", 256, &r->hello.client, f) != 0 || get_integer(p, "parent", 0, PL_INTEGER_MAX, &r->hello.parent, f) != 0 ||
+            get_integer(p, "session", 0, PL_INTEGER_MAX, &r->hello.session, f) != 0)
+                return -1;
+        return get_bool(p, "concurrent", &r->hello.concurrent, f);
+}
+
+static int reclaim(struct pl_lock_params *out, const struct pl_json *p, struct pl_fault *f)
+{
+        static const char *const known[] = {"token", "mode", "waited_ms", NULL};
+        const struct pl_json *n = pl_json_get(p, "reclaim");
+        bool holder, waiter;
+
+        if (n == NULL)
+                return 0;
+        if (pl_json_type(n) != PL_JSON_OBJECT || unknown_member(n, known) != NULL || pl_json_doubled(n) != NULL)
+                return bad(f, "reclaim", "must be {token, mode} or {waited_ms}");
+        holder = pl_json_get(n, "token") != NULL && pl_json_get(n, "mode") != NULL;
+        waiter = pl_json_get(n, "waited_ms") != NULL;
+        if (holder == waiter || (waiter && (pl_json_get(n, "token") != NULL || pl_json_get(n, "mode") != NULL)))
+                return bad(f, "reclaim", "must be {token, mode} or {waited_ms}");
+        if (holder && (!pl_json_integer(pl_json_get(n, "token"), &out->reclaim_token) || out->reclaim_token < 0 ||
+                       get_mode(pl_json_get(n, "mode"), &out->reclaim_mode) != 0))
+                return bad(f, "reclaim", "must have an integer token and the mode \"LOCK_EX\" or \"LOCK_SH\"");
+        if (waiter && (!pl_json_integer(pl_json_get(n, "waited_ms"), &out->reclaim_waited_ms) || out->reclaim_waited_ms < 0))
+                return bad(f, "reclaim", "must have a waited_ms of 0 or more");
+        return 0;
+}
+
+static int lock(struct pl_request *r, const struct pl_json *p, struct pl_fault *f)
+{
+        struct pl_lock_params *out = &r->lock;
+
+        out->create = true;
+        out->timeout_ms = out->reclaim_token = out->reclaim_waited_ms = -1;
+        if (get_bool(p, "fd", &out->fd, f) != 0 || get_path(p, out->fd, &out->path, f) != 0)
+                return -1;
+        if (out->path == NULL && !out->fd)
+                return bad(f, "path", "is missing: lock needs a path or fd: true");
+        if (get_flags(p, out, f) != 0 || get_integer(p, "handle", 0, PL_HANDLE_MAX, &out->handle, f) != 0 ||
+            get_integer(p, "timeout_ms", 0, PL_INTEGER_MAX, &out->timeout_ms, f) != 0 || get_bool(p, "create", &out->create, f) != 0 ||
+            get_bool(p, "notify", &out->notify, f) != 0 || get_bool(p, "detach", &out->detach, f) != 0)
+                return -1;
+        if (out->detach && !out->fd)
+                return bad(f, "detach", "needs fd: true: a lock by path lives with its session");
+        return reclaim(out, p, f);
+}
+
+static int unlock(struct pl_request *r, const struct pl_json *p, struct pl_fault *f)
+{
+        struct pl_unlock_params *out = &r->unlock;
+
+        out->lock = -1;
+        if (get_integer(p, "lock", 1, PL_INTEGER_MAX, &out->lock, f) != 0 || get_path(p, false, &out->path, f) != 0 ||
+            get_integer(p, "handle", 0, PL_HANDLE_MAX, &out->handle, f) != 0 || get_bool(p, "close", &out->close, f) != 0)
+                return -1;
+        if (out->lock >= 0 && out->path != NULL)
+                return bad(f, "lock", "and params.path exclude each other");
+        if (out->lock < 0 && out->path == NULL)
+                return bad(f, "lock", "or params.path is missing");
+        if (out->lock >= 0 && pl_json_get(p, "handle") != NULL)
+                return bad(f, "handle", "goes with params.path only");
+        return 0;
+}
+
+static int cancel(struct pl_request *r, const struct pl_json *p, struct pl_fault *f)
+{
+        return get_id(p, &r->cancel.id, f);
+}
+
+static int list(struct pl_request *r, const struct pl_json *p, struct pl_fault *f)
+{
+        struct pl_list_params *out = &r->list;
+        const char *state = NULL;
+
+        out->pid = out->session = -1;
+        out->outside = true;
+        out->limit = PL_LIST_ROWS_DEFAULT;
+        if (get_path(p, false, &out->path, f) != 0 || get_integer(p, "pid", 0, PL_INTEGER_MAX, &out->pid, f) != 0 ||
+            get_integer(p, "session", 0, PL_INTEGER_MAX, &out->session, f) != 0 || get_string(p, "state", 16, &state, f) != 0 ||
+            get_bool(p, "outside", &out->outside, f) != 0 || get_integer(p, "limit", 1, PL_LIST_ROWS_MAX, &out->limit, f) != 0 ||
+            get_string(p, "after", 128, &out->after, f) != 0)
+                return -1;
+        if (state == NULL)
+                return 0;
+        if (strcmp(state, "held") == 0)
+                out->state = PL_STATE_HELD;
+        else if (strcmp(state, "waiting") == 0)
+                out->state = PL_STATE_WAITING;
+        else
+                return bad(f, "state", "must be \"held\" or \"waiting\"");
+        return 0;
+}
+
+static int nothing(struct pl_request *r, const struct pl_json *p, struct pl_fault *f)
+{
+        (void)r;
+        (void)p;
+        (void)f;
+        return 0;
+}
+
+static int stop(struct pl_request *r, const struct pl_json *p, struct pl_fault *f)
+{
+        return get_bool(p, "force", &r->stop.force, f);
+}
+
+static const struct {
+        const char *name;
+        int (*read)(struct pl_request *r, const struct pl_json *p, struct pl_fault *f);
+        const char *members[12];
+} methods[PL_METHOD_COUNT] = {
+        [PL_HELLO] = {"hello", hello, {"protocol", "client", "parent", "concurrent", "session"}},
+        [PL_LOCK] = {"lock", lock, {"path", "fd", "flags", "handle", "timeout_ms", "create", "notify", "detach", "reclaim"}},
+        [PL_UNLOCK] = {"unlock", unlock, {"lock", "path", "handle", "close"}},
+        [PL_CANCEL] = {"cancel", cancel, {"id"}},
+        [PL_LIST] = {"list", list, {"path", "pid", "session", "state", "outside", "limit", "after"}},
+        [PL_STATS] = {"stats", nothing, {NULL}},
+        [PL_PING] = {"ping", nothing, {NULL}},
+        [PL_STOP] = {"stop", stop, {"force"}},
+};
+
+const char *pl_method_name(enum pl_method m)
+{
+        return methods[m].name;
+}
+
+int pl_method_find(const char *name)
+{
+        int i;
+
+        for (i = 0; i < PL_METHOD_COUNT; i++) {
+                if (strcmp(methods[i].name, name) == 0)
+                        return i;
+        }
+        return -1;
+}
+
+int pl_method_params(struct pl_request *r, const struct pl_json *params, struct pl_fault *fault)
+{
+        const char *name;
+
+        if (params != NULL && pl_json_type(params) != PL_JSON_OBJECT) {
+                bad(fault, "params", "");
+                snprintf(fault->text, sizeof fault->text, "params must be an object");
+                return -1;
+        }
+        name = pl_json_doubled(params);
+        if (name != NULL)
+                return bad(fault, name, "is there twice");
+        name = params != NULL ? unknown_member(params, methods[r->method].members) : NULL;
+        if (name != NULL)
+                return bad(fault, name, "is not a member that this method knows");
+        return methods[r->method].read(r, params, fault);
+}
