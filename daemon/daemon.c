@@ -3,7 +3,7 @@
 #include "daemon.h"
 
 #include "address.h"
-#include "limits.h"
+#include "wire.h"
 #include "server.h"
 
 #include <errno.h>

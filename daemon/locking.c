@@ -182,7 +182,7 @@ static void reply_granted(struct dispatch *d, struct request *q, const struct ta
         struct pl_writer w;
 
         snprintf(path, sizeof path, "%s", q->label);
-        if (!q->by_path && table_lock(engine_table(d->engine), fx->lock, &h, NULL))
+        if (!q->by_path && fx->lock != 0 && table_lock(engine_table(d->engine), fx->lock, &h, NULL))
                 files_path(d->files, h.bearer, path, sizeof path);
         pl_reply_begin(&w, &d->out, &q->id);
         if (fx->lock != 0)

@@ -1,6 +1,6 @@
 #include "server.h"
 
-#include "limits.h"
+#include "wire.h"
 #include "log.h"
 
 #include <stdlib.h>

@@ -4,7 +4,7 @@
  */
 #include "json.h"
 
-#include "limits.h"
+#include "wire.h"
 
 #include <cjson/cJSON.h>
 

@@ -7,7 +7,7 @@
 
 #include "error.h"
 #include "json.h"
-#include "limits.h"
+#include "wire.h"
 
 #include <stdbool.h>
 #include <stdint.h>

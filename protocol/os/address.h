@@ -4,7 +4,7 @@
 #ifndef PL_ADDRESS_H
 #define PL_ADDRESS_H
 
-#include "../limits.h"
+#include "../wire.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,6 +13,7 @@ struct pl_address {
         char path[4096];        /* the socket */
         char text[256];         /* after a failure: what is wrong, naming the path */
         bool system;            /* /run/portalock/system */
+        bool named;             /* by the user: an option or PORTALOCK_SOCKET */
 };
 
 /*
@@ -29,6 +30,9 @@ int pl_address_check(struct pl_address *a, bool create);
 
 /* connect(2) a new non-blocking CLOEXEC socket, paths over PL_SOCKET_PATH_MAX by /proc/self/fd. Returns the descriptor, or -errno (-EAGAIN: backlog full, try again). */
 int pl_address_connect(const struct pl_address *a);
+
+/* Is the server behind a connected descriptor one that may see our files: own uid, root, or the owner of the system's folder? 0 or -errno with a->text; *pid: its pid. */
+int pl_address_check_server(struct pl_address *a, int fd, long long *pid);
 
 /* socket+bind (not listen), mode 0600, after removing a stale socket; the caller holds the start lock. Returns the descriptor or -errno. */
 int pl_address_bind(const struct pl_address *a);

@@ -1,8 +1,8 @@
 /*
- * Every number that daemon and client must agree on. Sizes are bytes, times are milliseconds.
+ * (Not called limits.h: on an include path that would hide the C library's.) Every number that daemon and client must agree on. Sizes are bytes, times are milliseconds.
  */
-#ifndef PL_LIMITS_H
-#define PL_LIMITS_H
+#ifndef PL_WIRE_H
+#define PL_WIRE_H
 
 #define PL_PROTOCOL_VERSION 1
 
