@@ -1,0 +1,84 @@
+#include "internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void reset(struct portalock_session *s, int code)
+{
+        s->syscall[0] = s->text[0] = '\0';
+        s->error = (struct portalock_error_info){.code = code, .syscall = s->syscall, .text = s->text, .holders = s->holders};
+}
+
+void client_worked(struct portalock_session *s)
+{
+        reset(s, 0);
+}
+
+int client_fail(struct portalock_session *s, int code, const char *format, ...)
+{
+        va_list args;
+
+        reset(s, code);
+        va_start(args, format);
+        vsnprintf(s->text, sizeof s->text, format, args);
+        va_end(args);
+        return code;
+}
+
+int client_fail_os(struct portalock_session *s, int error, const char *syscall_name, const char *path)
+{
+        client_fail(s, PORTALOCK_E_OS, "%.400s: %s", path, strerror(error));
+        s->error.os_errno = error;
+        snprintf(s->syscall, sizeof s->syscall, "%s", syscall_name);
+        return PORTALOCK_E_OS;
+}
+
+static void take_holders(struct portalock_session *s, const struct pl_json *list)
+{
+        const struct pl_json *n;
+        const char *text;
+        int count = 0;
+
+        for (n = pl_json_first(list); n != NULL && count < HOLDERS_MAX; n = pl_json_next(n), count++) {
+                struct portalock_holder *h = &s->holders[count];
+
+                *h = (struct portalock_holder){.uid = -1, .held_ms = -1, .mode = PORTALOCK_SH, .command = s->commands[count]};
+                s->commands[count][0] = '\0';
+                (void)pl_json_integer(pl_json_get(n, "pid"), &h->pid);
+                (void)pl_json_integer(pl_json_get(n, "uid"), &h->uid);
+                (void)pl_json_integer(pl_json_get(n, "held_ms"), &h->held_ms);
+                if (pl_json_string(pl_json_get(n, "command"), &text))
+                        snprintf(s->commands[count], sizeof s->commands[count], "%s", text);
+                if (pl_json_string(pl_json_get(n, "mode"), &text) && strcmp(text, "LOCK_EX") == 0)
+                        h->mode = PORTALOCK_EX;
+                h->outside = pl_json_get(n, "lock") == NULL;
+        }
+        s->error.holder_count = count;
+}
+
+int client_fail_reply(struct portalock_session *s, const struct pl_reply *r)
+{
+        int code = r->code >= PL_E_LOCK_FAILED && r->code <= PL_E_NOT_FOUND ? -r->code : PORTALOCK_E_PROTOCOL;
+        const char *name;
+
+        if (r->code == PL_E_INTERNAL_ERROR)
+                code = PORTALOCK_E_LIMIT;
+        client_fail(s, code, "%.500s", r->text);
+        if (pl_json_string(pl_json_get(r->body, "errno"), &name))
+                s->error.os_errno = pl_errno_value(name);
+        if (pl_json_string(pl_json_get(r->body, "syscall"), &name))
+                snprintf(s->syscall, sizeof s->syscall, "%s", name);
+        take_holders(s, pl_json_get(r->body, "holders"));
+        return code;
+}
+
+int client_usable(struct portalock_session *s)
+{
+        if (s->owner != getpid())
+                return client_fail(s, PORTALOCK_E_FORKED, "this session belongs to process %ld, from which this one was forked", (long)s->owner);
+        if (s->fd < 0)
+                return client_fail(s, PORTALOCK_E_CONNECTION, "the connection to the daemon is gone");
+        return 0;
+}

@@ -1,0 +1,205 @@
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define OPEN_TRIES 100
+#define START_MAX_MS 10000
+#define EXIT_ALREADY_RUNNING 3
+
+extern char **environ;
+
+int64_t os_now_ms(void)
+{
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int os_wait(int fd, bool write, int64_t deadline_ms)
+{
+        struct pollfd p = {.fd = fd, .events = (short)(POLLIN | (write ? POLLOUT : 0))};
+        int64_t left = -1;
+        int r;
+
+        if (deadline_ms != INT64_MAX) {
+                left = deadline_ms - os_now_ms();
+                if (left < 0)
+                        left = 0;
+                if (left > INT_MAX)
+                        left = INT_MAX;
+        }
+        r = poll(&p, 1, (int)left);
+        return r < 0 ? -errno : r;
+}
+
+int os_open(const char *path, bool for_writing)
+{
+        int flags = (for_writing ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+        int fd = -1, i;
+
+        /* Never O_CREAT on what exists: fs.protected_regular refuses that in sticky folders. */
+        for (i = 0; i < OPEN_TRIES; i++) {
+                fd = open(path, flags);
+                if (fd >= 0 || errno != ENOENT)
+                        break;
+                fd = open(path, flags | O_CREAT | O_EXCL, 0666);
+                if (fd >= 0 || errno != EEXIST)
+                        break;
+        }
+        return fd >= 0 ? fd : -errno;
+}
+
+bool os_is_current(int fd, const char *path)
+{
+        struct stat ours, now;
+
+        return fstat(fd, &ours) == 0 && stat(path, &now) == 0 && ours.st_dev == now.st_dev && ours.st_ino == now.st_ino;
+}
+
+char *os_absolute(const char *path)
+{
+        char cwd[PATH_MAX], *out;
+        size_t len;
+
+        if (path[0] == '/')
+                return strdup(path);
+        if (getcwd(cwd, sizeof cwd) == NULL)
+                return NULL;
+        len = strlen(cwd) + strlen(path) + 2;
+        out = malloc(len);
+        if (out != NULL)
+                snprintf(out, len, "%s/%s", cwd, path);
+        return out;
+}
+
+/* ---- starting the daemon ---- */
+
+/* Where it is: PORTALOCKD, beside this program, in the build tree, else by PATH. */
+static void find_program(char *out, size_t size)
+{
+        static const char *const places[] = {"/portalockd", "/../daemon/portalockd", "/../sbin/portalockd", "/../bin/portalockd"};
+        const char *given = getenv("PORTALOCKD");
+        char self[PATH_MAX], *slash;
+        ssize_t n;
+        size_t i;
+
+        snprintf(out, size, "portalockd");
+        if (given != NULL && given[0] != '\0') {
+                snprintf(out, size, "%s", given);
+                return;
+        }
+        n = readlink("/proc/self/exe", self, sizeof self - 1);
+        if (n <= 0)
+                return;
+        self[n] = '\0';
+        slash = strrchr(self, '/');
+        *slash = '\0';
+        for (i = 0; i < sizeof places / sizeof places[0]; i++) {
+                snprintf(out, size, "%s%s", self, places[i]);
+                if (access(out, X_OK) == 0)
+                        return;
+        }
+        snprintf(out, size, "portalockd");
+}
+
+/* In the child, only what is safe after fork: a session of its own, nothing inherited but the pipe. */
+static void become_daemon(const char *program, const char *socket, int report)
+{
+        char *argv[] = {(char *)(uintptr_t)program, (char *)(uintptr_t)"--socket", (char *)(uintptr_t)socket, (char *)(uintptr_t)"--idle-exit",
+                        (char *)(uintptr_t)"60", (char *)(uintptr_t)"--ready-fd", (char *)(uintptr_t)"3", NULL};
+        sigset_t none;
+        int null;
+
+        setsid();
+        (void)!chdir("/");
+        umask(022);
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        null = open("/dev/null", O_RDWR);
+        dup2(null, 0);
+        dup2(null, 1);
+        dup2(report, 2);        /* its last words, should it not start */
+        dup2(report, 3);
+        close_range(4, ~0u, 0);
+        execvp(program, argv);
+        dprintf(2, "%s: %s\n", program, strerror(errno));
+        _exit(127);
+}
+
+/* What the daemon says until READY or its end. True: it is ready. */
+static bool await_ready(int report, char *words, size_t size)
+{
+        int64_t deadline = os_now_ms() + START_MAX_MS;
+        size_t len = 0;
+        ssize_t n;
+
+        words[0] = '\0';
+        while (len < size - 1) {
+                int r = os_wait(report, false, deadline);
+
+                if (r == -EINTR)
+                        continue;
+                if (r <= 0)
+                        return false;
+                n = read(report, words + len, size - 1 - len);
+                if (n <= 0)
+                        return false;
+                len += (size_t)n;
+                words[len] = '\0';
+                if (strstr(words, "READY\n") != NULL)
+                        return true;
+        }
+        return false;
+}
+
+int os_spawn_daemon(struct portalock_session *s)
+{
+        char program[PATH_MAX], words[400], *end;
+        int report[2], status = 0;
+        pid_t child, grandchild;
+        bool ready;
+
+        if (getauxval(AT_SECURE) != 0)
+                return client_fail(s, PORTALOCK_E_NO_DAEMON, "no daemon listens on %.300s, and a set-id program does not start one", s->address.path);
+        find_program(program, sizeof program);
+        if (pipe2(report, O_CLOEXEC) != 0)
+                return client_fail_os(s, errno, "pipe", s->address.path);
+        child = fork();
+        if (child < 0) {
+                close(report[0]);
+                close(report[1]);
+                return client_fail_os(s, errno, "fork", program);
+        }
+        if (child == 0) {
+                /* Twice, so that the daemon is nobody's child; the one between reports an early end. */
+                grandchild = fork();
+                if (grandchild == 0)
+                        become_daemon(program, s->address.path, report[1]);
+                _exit(grandchild < 0 ? 1 : 0);
+        }
+        close(report[1]);
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+                ;
+        ready = await_ready(report[0], words, sizeof words);
+        close(report[0]);
+        if (ready || strstr(words, "already serves") != NULL)
+                return 0;
+        end = strchr(words, '\n');
+        if (end != NULL)
+                *end = '\0';
+        return client_fail(s, PORTALOCK_E_NO_DAEMON, "the daemon did not start: %.380s", words[0] != '\0' ? words : "it said nothing");
+}
