@@ -1,3 +1,4 @@
+/* The session: connect, ask for anything, disconnect. */
 #include "internal.h"
 
 #include <errno.h>
@@ -7,7 +8,6 @@
 #include <unistd.h>
 
 #define CONNECT_MAX_MS 10000
-#define CALL_MAX_MS 10000
 
 /* hello on a fresh connection. */
 static int greet(struct portalock_session *s, const char *client)
@@ -17,7 +17,7 @@ static int greet(struct portalock_session *s, const char *client)
         const char *version;
         int e;
 
-        call_begin(s, &w, PL_HELLO);
+        call_begin(s, &w, "hello");
         pl_write_integer(&w, "protocol", PL_PROTOCOL_VERSION);
         if (client != NULL && client[0] != '\0')
                 pl_write_string(&w, "client", client);
@@ -140,162 +140,42 @@ const char *portalock_socket(const portalock_session *s)
         return s->address.path;
 }
 
-/* ---- files ---- */
-
-int portalock_open(portalock_session *s, const char *path, portalock_file **out)
+/* The members of params_json (an object, or NULL), as they are, into the open params of `w`. */
+static int write_params(struct portalock_session *s, struct pl_writer *w, const char *params_json)
 {
-        struct portalock_file *f;
-        int e = client_usable(s);
+        struct pl_json *doc = NULL;
+        char *text = NULL;
+        int e = 0;
 
-        *out = NULL;
-        if (e != 0)
-                return e;
-        f = calloc(1, sizeof *f);
-        if (f == NULL || (f->path = os_absolute(path)) == NULL) {
-                free(f);
-                return client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
-        }
-        f->session = s;
-        f->fd = os_open(f->path, false);
-        if (f->fd < 0) {
-                e = client_fail_os(s, -f->fd, "open", path);
-                free(f->path);
-                free(f);
-                return e;
-        }
-        client_worked(s);
-        *out = f;
-        return 0;
-}
-
-int portalock_file_fd(const portalock_file *f)
-{
-        return f->fd;
-}
-
-int64_t portalock_token(const portalock_file *f)
-{
-        return f->lock != 0 ? f->token : 0;
-}
-
-/* One lock request for the file's present descriptor. */
-static int lock_once(portalock_file *f, int flags, int64_t timeout_ms, const struct interruption *i)
-{
-        struct portalock_session *s = f->session;
-        bool nonblock = (flags & PORTALOCK_NB) != 0 || timeout_ms == 0;
-        int64_t wait_ms = nonblock ? PL_CLIENT_NB_MS : timeout_ms < 0 ? -1 : timeout_ms + PL_CLIENT_GRACE_MS;
-        struct pl_writer w;
-        struct pl_reply r;
-        int e;
-
-        call_begin(s, &w, PL_LOCK);
-        pl_write_string(&w, "path", f->path);
-        pl_write_bool(&w, "fd", true);
-        pl_write_open(&w, "flags", '[');
-        pl_write_string(&w, NULL, (flags & PORTALOCK_EX) != 0 ? "LOCK_EX" : "LOCK_SH");
-        if (nonblock)
-                pl_write_string(&w, NULL, "LOCK_NB");
-        pl_write_close(&w, ']');
-        if (!nonblock && timeout_ms > 0)
-                pl_write_integer(&w, "timeout_ms", timeout_ms);
-        e = call_wait(s, &w, f->fd, wait_ms, i, &r);
-        if (e != 0) {
-                if (e == PORTALOCK_E_LOST)
-                        f->lock = 0;
-                return e;
-        }
-        (void)pl_json_integer(pl_json_get(r.body, "lock"), &f->lock);
-        (void)pl_json_integer(pl_json_get(r.body, "token"), &f->token);
-        pl_reply_clear(&r);
-        return 0;
-}
-
-/* Another description of what the path names now; the old one goes. */
-static int reopen(portalock_file *f, bool for_writing)
-{
-        int fd = os_open(f->path, for_writing);
-
-        if (fd < 0)
-                return client_fail_os(f->session, -fd, "open", f->path);
-        close(f->fd);
-        f->fd = fd;
-        return 0;
-}
-
-int portalock_lock_interruptible(portalock_file *f, int flags, int64_t timeout_ms, bool (*interrupted)(void *arg), void *arg)
-{
-        struct portalock_session *s = f->session;
-        struct interruption i = {interrupted, arg};
-        int64_t deadline = timeout_ms > 0 ? os_now_ms() + timeout_ms : -1, left = timeout_ms;
-        bool was_locked = f->lock != 0, writing = false;
-        int e = client_usable(s), error;
-
-        if (e != 0)
-                return e;
-        if (((flags & PORTALOCK_SH) != 0) == ((flags & PORTALOCK_EX) != 0) || (flags & ~7) != 0)
-                return client_fail(s, PORTALOCK_E_ARGUMENT, "the flags must hold exactly one of PORTALOCK_SH and PORTALOCK_EX");
-        for (;;) {
-                e = lock_once(f, flags, left, &i);
-                error = s->error.os_errno;
-                if (e == PORTALOCK_E_OS && (error == EBADF || error == EIO) && (flags & PORTALOCK_EX) != 0 && !writing && !was_locked) {
-                        writing = true; /* NFS: an exclusive lock needs a descriptor open for writing */
-                        if (reopen(f, true) == 0)
-                                continue;
-                }
-                if (e != 0 || was_locked || os_is_current(f->fd, f->path))
-                        return e;
-                /* Somebody replaced the file while we waited: what we hold guards nothing any more. */
-                (void)portalock_unlock(f);
-                e = reopen(f, writing);
-                if (e != 0)
-                        return e;
-                if (deadline >= 0 && (left = deadline - os_now_ms()) <= 0)
-                        left = 0;
-        }
-}
-
-int portalock_lock(portalock_file *f, int flags, int64_t timeout_ms)
-{
-        return portalock_lock_interruptible(f, flags, timeout_ms, NULL, NULL);
-}
-
-static int unlock(portalock_file *f, bool close_only, int64_t wait_ms)
-{
-        struct pl_writer w;
-        struct pl_reply r;
-        int e;
-
-        call_begin(f->session, &w, PL_UNLOCK);
-        pl_write_integer(&w, "lock", f->lock);
-        if (close_only)
-                pl_write_bool(&w, "close", true);
-        f->lock = 0;
-        e = call_wait(f->session, &w, -1, wait_ms, NULL, &r);
-        if (e == 0)
-                pl_reply_clear(&r);
+        if (params_json == NULL)
+                return 0;
+        if (pl_json_parse(params_json, strlen(params_json), &doc) != 0 || pl_json_type(doc) != PL_JSON_OBJECT)
+                e = client_fail(s, PORTALOCK_E_ARGUMENT, "params must be the text of one JSON object");
+        else if ((text = pl_json_print(doc)) == NULL)
+                e = client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
+        else
+                pl_buf_append(w->buf, text + 1, strlen(text) - 2);      /* without its braces */
+        free(text);
+        pl_json_free(doc);
         return e;
 }
 
-int portalock_unlock(portalock_file *f)
+int portalock_call_wait(portalock_session *s, const char *method, const char *params_json, int64_t timeout_ms, char **json)
 {
-        int e = client_usable(f->session);
+        struct pl_writer w;
+        struct pl_reply r;
+        int e = client_usable(s);
 
+        *json = NULL;
         if (e != 0)
                 return e;
-        if (f->lock == 0) {
-                client_worked(f->session);
-                return 0;
-        }
-        return unlock(f, false, CALL_MAX_MS);
-}
-
-void portalock_close(portalock_file *f)
-{
-        if (f == NULL)
-                return;
-        close(f->fd);   /* first ours, then the daemon's duplicate: the last one frees the lock */
-        if (f->lock != 0 && f->session->owner == getpid() && f->session->fd >= 0)
-                (void)unlock(f, true, PL_CLIENT_GRACE_MS);
-        free(f->path);
-        free(f);
+        call_begin(s, &w, method);
+        e = write_params(s, &w, params_json);
+        if (e == 0)
+                e = call_wait(s, &w, -1, timeout_ms, NULL, &r);
+        if (e != 0)
+                return e;
+        *json = pl_json_print(r.body);
+        pl_reply_clear(&r);
+        return *json != NULL ? 0 : client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
 }

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-void call_begin(struct portalock_session *s, struct pl_writer *w, enum pl_method method)
+void call_begin(struct portalock_session *s, struct pl_writer *w, const char *method)
 {
         s->out.len = 0;
         s->out.failed = false;
@@ -17,13 +17,24 @@ static int broken(struct portalock_session *s)
         return client_fail(s, PORTALOCK_E_CONNECTION, "the connection to the daemon broke");
 }
 
-/* The answer to the request in hand, if it is there: 1 with *reply, 0 not yet, negative with the error set. */
-static int look(struct portalock_session *s, struct pl_reply *reply)
+/* Take request `id` back. Its answer still comes: CANCELLED, or what had been decided before. */
+static void withdraw(struct portalock_session *s, int64_t id)
+{
+        struct pl_writer w;
+
+        call_begin(s, &w, "cancel");
+        pl_write_integer(&w, "id", id);
+        pl_reply_end(&w);
+        conn_send(s, -1);
+}
+
+/* The answer to request `id`, if it is there: 1 with *reply, 0 not yet, negative with the error set. */
+static int look(struct portalock_session *s, int64_t id, struct pl_reply *reply)
 {
         int r;
 
         while ((r = conn_next(s, reply)) > 0) {
-                if (reply->method == NULL && reply->id == s->last_id)
+                if (reply->method == NULL && reply->id == id)
                         return 1;
                 if (reply->method == NULL && reply->id == 0 && reply->code != 0)
                         return 1;       /* the daemon does not serve us, and says why */
@@ -38,6 +49,8 @@ static int look(struct portalock_session *s, struct pl_reply *reply)
 int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t timeout_ms, const struct interruption *i, struct pl_reply *reply)
 {
         int64_t deadline = timeout_ms < 0 ? INT64_MAX : os_now_ms() + timeout_ms;
+        int64_t id = s->last_id;
+        bool withdrawn = false;
         int r;
 
         pl_reply_end(w);
@@ -47,7 +60,7 @@ int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t 
         for (;;) {
                 bool alive = conn_process(s) == 0;
 
-                r = look(s, reply);     /* what came before the end still counts */
+                r = look(s, id, reply);     /* what came before the end still counts */
                 if (r < 0)
                         return r;
                 if (r > 0)
@@ -55,12 +68,13 @@ int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t 
                 if (!alive)
                         return broken(s);
                 r = os_wait(s->fd, s->out_sent < s->out.len, deadline);
-                if (r == -EINTR && (i == NULL || i->asked == NULL || !i->asked(i->arg)))
-                        continue;
                 if (r == -EINTR) {
-                        /* Closing is the surest cancel: nothing can be granted to a session that is gone. */
-                        conn_close(s);
-                        return client_fail(s, PORTALOCK_E_CANCELLED, "interrupted by a signal");
+                        if (!withdrawn && s->out_sent == s->out.len && i != NULL && i->asked != NULL && i->asked(i->arg)) {
+                                withdrawn = true;
+                                deadline = os_now_ms() + CALL_MAX_MS;
+                                withdraw(s, id);
+                        }
+                        continue;
                 }
                 if (r == 0) {
                         conn_close(s);

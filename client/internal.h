@@ -1,4 +1,4 @@
-/* The library's inside: conn.c (the connection machine, never blocks), call.c (a call is a request plus a wait), api.c and file.c (the public calls). */
+/* The library's inside: conn.c (the connection machine, never blocks), call.c (a call is a request plus a wait), api.c, file.c and list.c (the public calls). */
 #ifndef CLIENT_INTERNAL_H
 #define CLIENT_INTERNAL_H
 
@@ -55,13 +55,16 @@ int conn_next(struct portalock_session *s, struct pl_reply *reply);
 void conn_close(struct portalock_session *s);
 
 /* ---- call.c ---- */
+/* The longest a request that never queues may take. */
+#define CALL_MAX_MS 10000
+
 /* Asked when a signal has interrupted the wait; true: give up. */
 struct interruption {
         bool (*asked)(void *arg);
         void *arg;
 };
 /* Begin a request: the caller writes its params, then call_wait(). */
-void call_begin(struct portalock_session *s, struct pl_writer *w, enum pl_method method);
+void call_begin(struct portalock_session *s, struct pl_writer *w, const char *method);
 /* Send it, with `fd` if that is not -1, and wait for its answer at most timeout_ms (-1: for ever). 0 with *reply (result), else the error is set. */
 int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t timeout_ms, const struct interruption *i, struct pl_reply *reply);
 
@@ -69,6 +72,11 @@ int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t 
 int64_t os_now_ms(void);
 /* Wait until the session's connection can be read (or written, if `write`). 1 ready, 0 time is over, -EINTR a signal came, else -errno. */
 int os_wait(int fd, bool write, int64_t deadline_ms);
+/* Bytes, with descriptor `pass` if that is not -1, over the connection: how many, or -errno. Neither waits. */
+ssize_t os_send(int fd, const char *data, size_t len, int pass);
+/* 0: the other side is gone. */
+ssize_t os_receive(int fd, char *data, size_t len);
+void os_close(int fd);
 /* Start the daemon on the session's address and wait until it listens. 0, or an error code with the error set. */
 int os_spawn_daemon(struct portalock_session *s);
 /* Open a lock file by the rules of portalock_open(). A descriptor or -errno. */

@@ -205,11 +205,11 @@ void pl_notification_begin(struct pl_writer *w, struct pl_buf *b, const char *me
         pl_write_open(w, "params", '{');
 }
 
-void pl_request_begin(struct pl_writer *w, struct pl_buf *b, int64_t id, enum pl_method method)
+void pl_request_begin(struct pl_writer *w, struct pl_buf *b, int64_t id, const char *method)
 {
         begin(w, b);
         pl_write_integer(w, "id", id);
-        pl_write_string(w, "method", pl_method_name(method));
+        pl_write_string(w, "method", method);
         pl_write_open(w, "params", '{');
 }
 

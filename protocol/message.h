@@ -109,7 +109,7 @@ void pl_error_end(struct pl_writer *w);
 /* {"jsonrpc":"2.0","method":M,"params":{ ... ; ends with pl_reply_end() */
 void pl_notification_begin(struct pl_writer *w, struct pl_buf *b, const char *method);
 /* {"jsonrpc":"2.0","id":N,"method":M,"params":{ ... ; ends with pl_reply_end() */
-void pl_request_begin(struct pl_writer *w, struct pl_buf *b, int64_t id, enum pl_method method);
+void pl_request_begin(struct pl_writer *w, struct pl_buf *b, int64_t id, const char *method);
 
 /* ---- what a client reads ---- */
 struct pl_reply {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -44,6 +45,48 @@ int os_wait(int fd, bool write, int64_t deadline_ms)
         }
         r = poll(&p, 1, (int)left);
         return r < 0 ? -errno : r;
+}
+
+ssize_t os_send(int fd, const char *data, size_t len, int pass)
+{
+        union {
+                struct cmsghdr align;
+                char bytes[CMSG_SPACE(sizeof(int))];
+        } control;
+        struct iovec iov = {.iov_base = (char *)(uintptr_t)data, .iov_len = len};
+        struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+        struct cmsghdr *c;
+        ssize_t n;
+
+        if (pass >= 0) {
+                memset(&control, 0, sizeof control);
+                msg.msg_control = &control;
+                msg.msg_controllen = sizeof control;
+                c = CMSG_FIRSTHDR(&msg);
+                c->cmsg_level = SOL_SOCKET;
+                c->cmsg_type = SCM_RIGHTS;
+                c->cmsg_len = CMSG_LEN(sizeof(int));
+                memcpy(CMSG_DATA(c), &pass, sizeof(int));
+        }
+        do
+                n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : n;
+}
+
+ssize_t os_receive(int fd, char *data, size_t len)
+{
+        ssize_t n;
+
+        do
+                n = recv(fd, data, len, MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : n;
+}
+
+void os_close(int fd)
+{
+        close(fd);
 }
 
 int os_open(const char *path, bool for_writing)

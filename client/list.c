@@ -1,0 +1,145 @@
+/* What is held and waited for, page by page, as rows or as one document. */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Takes each file of the list. 0, or a negative code that ends the walk. */
+typedef int (*file_taker)(void *arg, const struct pl_json *file);
+
+/* One page from *after (owned, NULL: the start; NULL again after the last page). */
+static int take_page(struct portalock_session *s, const char *path, char **after, file_taker take, void *arg)
+{
+        struct pl_writer w;
+        struct pl_reply r;
+        const struct pl_json *n;
+        const char *next = NULL;
+        int e;
+
+        call_begin(s, &w, "list");
+        if (path != NULL)
+                pl_write_string(&w, "path", path);
+        if (*after != NULL)
+                pl_write_string(&w, "after", *after);
+        free(*after);
+        *after = NULL;
+        e = call_wait(s, &w, -1, CALL_MAX_MS, NULL, &r);
+        if (e != 0)
+                return e;
+        for (n = pl_json_first(pl_json_get(r.body, "locks")); n != NULL && e == 0; n = pl_json_next(n))
+                e = take(arg, n);
+        if (e == 0 && pl_json_string(pl_json_get(r.body, "next"), &next) && (*after = strdup(next)) == NULL)
+                e = PORTALOCK_E_NO_MEMORY;
+        pl_reply_clear(&r);
+        return e != 0 ? client_fail(s, e, "out of memory") : 0;
+}
+
+static int walk(struct portalock_session *s, const char *path, file_taker take, void *arg)
+{
+        char *absolute = NULL, *after = NULL;
+        int e = client_usable(s);
+
+        if (e != 0)
+                return e;
+        if (path != NULL && (absolute = os_absolute(path)) == NULL)
+                return client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
+        do
+                e = take_page(s, absolute, &after, take, arg);
+        while (e == 0 && after != NULL);
+        free(after);
+        free(absolute);
+        return e;
+}
+
+/* ---- rows ---- */
+
+struct row_taker {
+        void (*row)(void *arg, const struct portalock_row *row);
+        void *arg;
+};
+
+static int64_t integer_of(const struct pl_json *n, const char *name)
+{
+        int64_t value = -1;
+
+        (void)pl_json_integer(pl_json_get(n, name), &value);
+        return value;
+}
+
+static void give_rows(const struct row_taker *t, const char *path, const char *state, const char *age, const struct pl_json *list)
+{
+        const struct pl_json *n;
+        const char *mode;
+
+        for (n = pl_json_first(list); n != NULL; n = pl_json_next(n)) {
+                struct portalock_row r = {.path = path, .state = state, .command = "", .mode = PORTALOCK_SH};
+
+                r.lock = integer_of(n, "lock");
+                r.session = integer_of(n, "session");
+                r.pid = integer_of(n, "pid");
+                r.uid = integer_of(n, "uid");
+                r.token = integer_of(n, "token");
+                r.age_ms = integer_of(n, age);
+                r.timeout_ms = integer_of(n, "timeout_ms");
+                r.position = integer_of(n, "position");
+                (void)pl_json_string(pl_json_get(n, "command"), &r.command);
+                if (pl_json_string(pl_json_get(n, "mode"), &mode) && strcmp(mode, "LOCK_EX") == 0)
+                        r.mode = PORTALOCK_EX;
+                t->row(t->arg, &r);
+        }
+}
+
+static int take_rows(void *arg, const struct pl_json *file)
+{
+        const char *path = "";
+
+        (void)pl_json_string(pl_json_get(file, "path"), &path);
+        give_rows(arg, path, "held", "held_ms", pl_json_get(file, "holders"));
+        give_rows(arg, path, "outside", "held_ms", pl_json_get(file, "outside"));
+        give_rows(arg, path, "waiting", "waiting_ms", pl_json_get(file, "waiters"));
+        return 0;
+}
+
+int portalock_list(portalock_session *s, const char *path, void (*row)(void *arg, const struct portalock_row *row), void *arg)
+{
+        struct row_taker t = {row, arg};
+
+        return walk(s, path, take_rows, &t);
+}
+
+/* ---- one document ---- */
+
+static int take_text(void *arg, const struct pl_json *file)
+{
+        struct pl_buf *b = arg;
+        char *text = pl_json_print(file);
+
+        if (text == NULL)
+                return PORTALOCK_E_NO_MEMORY;
+        if (b->data[b->len - 1] != '[')
+                pl_buf_append(b, ",", 1);
+        pl_buf_append(b, text, strlen(text));
+        free(text);
+        return b->failed ? PORTALOCK_E_NO_MEMORY : 0;
+}
+
+int portalock_list_json(portalock_session *s, const char *path, char **json)
+{
+        static const char head[] = "{\"locks\":[", tail[] = "]}";
+        struct pl_buf b = {0};
+        int e;
+
+        *json = NULL;
+        pl_buf_append(&b, head, sizeof head - 1);
+        if (b.failed)
+                return client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
+        e = walk(s, path, take_text, &b);
+        pl_buf_append(&b, tail, sizeof tail);   /* with its NUL */
+        if (e == 0 && b.failed)
+                e = client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
+        if (e == 0)
+                *json = b.data;
+        else
+                pl_buf_clear(&b);
+        return e;
+}
