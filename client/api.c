@@ -9,18 +9,33 @@
 
 #define CONNECT_MAX_MS 10000
 
+/* As much of `name` as hello may carry; a byte that is not ASCII may travel as four. */
+static void short_name(const char *name, char out[PL_CLIENT_BYTES_MAX + 1])
+{
+        size_t len = 0, cost = 0;
+
+        while (name[len] != '\0' && (cost += (unsigned char)name[len] < 0x80 ? 1 : 4) <= PL_CLIENT_BYTES_MAX)
+                len++;
+        while (len > 0 && ((unsigned char)name[len] & 0xc0) == 0x80)
+                len--;  /* not in the middle of a character */
+        memcpy(out, name, len);
+        out[len] = '\0';
+}
+
 /* hello on a fresh connection. */
 static int greet(struct portalock_session *s, const char *client)
 {
         struct pl_writer w;
         struct pl_reply r;
+        char name[PL_CLIENT_BYTES_MAX + 1];
         const char *version;
         int e;
 
+        short_name(client != NULL ? client : "", name);
         call_begin(s, &w, "hello");
         pl_write_integer(&w, "protocol", PL_PROTOCOL_VERSION);
-        if (client != NULL && client[0] != '\0')
-                pl_write_string(&w, "client", client);
+        if (name[0] != '\0')
+                pl_write_string(&w, "client", name);
         e = call_wait(s, &w, -1, CALL_MAX_MS, NULL, &r);
         if (e != 0)
                 return e;

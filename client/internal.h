@@ -25,7 +25,7 @@ struct portalock_session {
         char version[32];
         struct portalock_error_info error;
         struct portalock_holder holders[HOLDERS_MAX];
-        char commands[HOLDERS_MAX][64];
+        char commands[HOLDERS_MAX][64], clients[HOLDERS_MAX][64];
         char text[512], syscall[32];
 };
 

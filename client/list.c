@@ -34,13 +34,11 @@ static int take_page(struct portalock_session *s, const char *path, char **after
         return e != 0 ? client_fail(s, e, "out of memory") : 0;
 }
 
-static int walk(struct portalock_session *s, const char *path, file_taker take, void *arg)
+static int walk_path(struct portalock_session *s, const char *path, file_taker take, void *arg)
 {
         char *absolute = NULL, *after = NULL;
-        int e = client_usable(s);
+        int e;
 
-        if (e != 0)
-                return e;
         if (path != NULL && (absolute = os_absolute(path)) == NULL)
                 return client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
         do
@@ -48,6 +46,17 @@ static int walk(struct portalock_session *s, const char *path, file_taker take, 
         while (e == 0 && after != NULL);
         free(after);
         free(absolute);
+        return e;
+}
+
+static int walk(struct portalock_session *s, const char *const *paths, int count, file_taker take, void *arg)
+{
+        int e = client_usable(s), i;
+
+        if (e == 0 && count == 0)
+                return walk_path(s, NULL, take, arg);
+        for (i = 0; i < count && e == 0; i++)
+                e = walk_path(s, paths[i], take, arg);
         return e;
 }
 
@@ -72,7 +81,7 @@ static void give_rows(const struct row_taker *t, const char *path, const char *s
         const char *mode;
 
         for (n = pl_json_first(list); n != NULL; n = pl_json_next(n)) {
-                struct portalock_row r = {.path = path, .state = state, .command = "", .mode = PORTALOCK_SH};
+                struct portalock_row r = {.path = path, .state = state, .command = "", .client = "", .mode = PORTALOCK_SH};
 
                 r.lock = integer_of(n, "lock");
                 r.session = integer_of(n, "session");
@@ -83,6 +92,7 @@ static void give_rows(const struct row_taker *t, const char *path, const char *s
                 r.timeout_ms = integer_of(n, "timeout_ms");
                 r.position = integer_of(n, "position");
                 (void)pl_json_string(pl_json_get(n, "command"), &r.command);
+                (void)pl_json_string(pl_json_get(n, "client"), &r.client);
                 if (pl_json_string(pl_json_get(n, "mode"), &mode) && strcmp(mode, "LOCK_EX") == 0)
                         r.mode = PORTALOCK_EX;
                 t->row(t->arg, &r);
@@ -100,11 +110,11 @@ static int take_rows(void *arg, const struct pl_json *file)
         return 0;
 }
 
-int portalock_list(portalock_session *s, const char *path, void (*row)(void *arg, const struct portalock_row *row), void *arg)
+int portalock_list(portalock_session *s, const char *const *paths, int count, void (*row)(void *arg, const struct portalock_row *row), void *arg)
 {
         struct row_taker t = {row, arg};
 
-        return walk(s, path, take_rows, &t);
+        return walk(s, paths, count, take_rows, &t);
 }
 
 /* ---- one document ---- */
@@ -123,7 +133,7 @@ static int take_text(void *arg, const struct pl_json *file)
         return b->failed ? PORTALOCK_E_NO_MEMORY : 0;
 }
 
-int portalock_list_json(portalock_session *s, const char *path, char **json)
+int portalock_list_json(portalock_session *s, const char *const *paths, int count, char **json)
 {
         static const char head[] = "{\"locks\":[", tail[] = "]}";
         struct pl_buf b = {0};
@@ -133,7 +143,7 @@ int portalock_list_json(portalock_session *s, const char *path, char **json)
         pl_buf_append(&b, head, sizeof head - 1);
         if (b.failed)
                 return client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
-        e = walk(s, path, take_text, &b);
+        e = walk(s, paths, count, take_text, &b);
         pl_buf_append(&b, tail, sizeof tail);   /* with its NUL */
         if (e == 0 && b.failed)
                 e = client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");

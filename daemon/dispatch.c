@@ -129,6 +129,8 @@ static void hello(struct dispatch *d, struct client *c, const struct pl_request 
                 return;
         }
         c->concurrent = r->hello.concurrent;
+        if (r->hello.client != NULL)
+                snprintf(c->name, sizeof c->name, "%s", r->hello.client);
         pl_reply_begin(&w, &d->out, &r->id);
         pl_write_string(&w, "server", "portalockd");
         pl_write_string(&w, "version", PORTALOCK_VERSION);
@@ -381,18 +383,13 @@ bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
 void dispatch_close(struct dispatch *d, struct client *c)
 {
         struct table_event ev = {.kind = EV_SESSION_END, .session = c->id};
-        struct request *q, *next;
         int fd;
 
         log_event(LOG_DEBUG, "session_closed", "session=%llu locks=%zu waiting=%zu", (unsigned long long)c->id, c->grant_count, c->request_count);
         while (locking_claim(c, &fd))
                 files_discard(fd);
-        /* Requests without id are not in the client's own index: walk all. Few have such. */
-        for (q = d->registry.oldest; q != NULL && c->request_count > 0; q = next) {
-                next = q->newer;
-                if (q->client == c)
-                        registry_request_remove(&d->registry, q);
-        }
+        while (c->waiting != NULL)
+                locking_forget(d, c->waiting);
         while (c->grants != NULL) {
                 d->path_locks -= c->grants->by_path;
                 registry_grant_remove(&d->registry, c->grants);

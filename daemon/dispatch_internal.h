@@ -41,6 +41,8 @@ void locking_lock(struct dispatch *d, struct client *c, const struct pl_request 
 void locking_unlock(struct dispatch *d, struct client *c, const struct pl_request *r);
 void locking_cancel(struct dispatch *d, struct client *c, const struct pl_request *r);
 void locking_replied(struct dispatch *d, const struct table_effect *fx);
+/* The request is over: nothing of it is left here. */
+void locking_forget(struct dispatch *d, struct request *q);
 /* The oldest descriptor of the client's queue; false when none is there. *fd may be a hole. */
 bool locking_claim(struct client *c, int *fd);
 

@@ -40,6 +40,8 @@ static void write_peer(struct pl_writer *w, const struct client *c)
         pl_write_integer(w, "pid", peer.pid);
         pl_write_integer(w, "uid", c != NULL ? peer.uid : -1);
         pl_write_string(w, "command", peer.command);
+        if (c != NULL && c->name[0] != '\0')
+                pl_write_string(w, "client", c->name);
 }
 
 static void write_holder(const struct listing *l, struct pl_writer *w, const struct table_holder *h)

@@ -45,7 +45,7 @@ static void submit(struct dispatch *d, struct request *q, uint64_t bearer)
         engine_submit(d->engine, &ev);
 }
 
-static void drop_request(struct dispatch *d, struct request *q)
+void locking_forget(struct dispatch *d, struct request *q)
 {
         d->notifying -= q->notify;
         registry_request_remove(&d->registry, q);
@@ -167,7 +167,7 @@ static void reopen(struct dispatch *d, struct request *q, table_id lock)
         result = files_open(d->files, q->label, q->create, &q->key, &bearer, &e);
         if (result != FILES_OK) {
                 refuse_file(d, q->client, &q->id, result, &e, q->label);
-                drop_request(d, q);
+                locking_forget(d, q);
                 return;
         }
         q->reopened++;
@@ -210,7 +210,7 @@ static void granted(struct dispatch *d, struct request *q, const struct table_ef
                 if (registry_grant_add(&d->registry, c, fx->lock, q->handle, q->by_path, q->label) == NULL) {
                         unlock_by_id(d, c, fx->lock, false);
                         dispatch_refuse(d, c, &q->id, PL_E_INTERNAL_ERROR, "out of memory");
-                        drop_request(d, q);
+                        locking_forget(d, q);
                         return;
                 }
                 d->path_locks += q->by_path;
@@ -222,7 +222,7 @@ static void granted(struct dispatch *d, struct request *q, const struct table_ef
         log_event(LOG_DEBUG, "granted", "session=%llu lock=%llu mode=%s token=%llu path=%s", (unsigned long long)c->id,
                   (unsigned long long)fx->lock, pl_mode_name((int)fx->mode), (unsigned long long)fx->token, log_quote(q->label));
         reply_granted(d, q, fx);
-        drop_request(d, q);
+        locking_forget(d, q);
 }
 
 static void refused_by_holders(struct dispatch *d, const struct request *q, int code)
@@ -297,7 +297,7 @@ void locking_replied(struct dispatch *d, const struct table_effect *fx)
                 dispatch_refuse(d, q->client, &q->id, PL_E_INTERNAL_ERROR, "out of memory");
                 break;
         }
-        drop_request(d, q);
+        locking_forget(d, q);
         notices_moved(d, key);
 }
 

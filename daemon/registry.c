@@ -60,6 +60,10 @@ struct request *registry_request_add(struct registry *r, struct client *c, const
                 }
         }
         c->request_count++;
+        q->next = c->waiting;
+        if (q->next != NULL)
+                q->next->prev = q;
+        c->waiting = q;
         q->older = r->newest;
         if (r->newest != NULL)
                 r->newest->newer = q;
@@ -91,6 +95,12 @@ void registry_request_remove(struct registry *r, struct request *q)
         if (q->id.kind != PL_ID_NONE)
                 HASH_DELETE(by_id, q->client->requests, q);
         q->client->request_count--;
+        if (q->prev != NULL)
+                q->prev->next = q->next;
+        else
+                q->client->waiting = q->next;
+        if (q->next != NULL)
+                q->next->prev = q->prev;
         if (q->older != NULL)
                 q->older->newer = q->newer;
         else
@@ -114,9 +124,39 @@ static size_t label_key(char *out, const struct client *c, int64_t handle, const
         return LABEL_PREFIX + len;
 }
 
+/* Newest first: g takes the place of the one that had its key. False when out of memory, with nothing changed. */
+static bool label_add(struct registry *r, struct grant *g)
+{
+        struct grant *newest;
+
+        HASH_FIND(by_label, r->labels, g->label_key, g->label_key_len, newest);
+        HASH_ADD_KEYPTR(by_label, r->labels, g->label_key, g->label_key_len, g);
+        if (g->by_label.tbl == NULL)
+                return false;
+        if (newest == NULL)
+                return true;
+        HASH_DELETE(by_label, r->labels, newest);
+        g->same_older = newest;
+        newest->same_newer = g;
+        return true;
+}
+
+static void label_remove(struct registry *r, struct grant *g)
+{
+        if (g->same_older != NULL)
+                g->same_older->same_newer = g->same_newer;
+        if (g->same_newer != NULL) {
+                g->same_newer->same_older = g->same_older;
+                return;
+        }
+        HASH_DELETE(by_label, r->labels, g);
+        if (g->same_older != NULL)
+                HASH_ADD_KEYPTR(by_label, r->labels, g->same_older->label_key, g->same_older->label_key_len, g->same_older);
+}
+
 struct grant *registry_grant_add(struct registry *r, struct client *c, table_id lock, int64_t handle, bool by_path, const char *label)
 {
-        struct grant *g = calloc(1, sizeof *g + LABEL_PREFIX + strlen(label) + 1), *newest;
+        struct grant *g = calloc(1, sizeof *g + LABEL_PREFIX + strlen(label) + 1);
 
         if (g == NULL)
                 return NULL;
@@ -131,12 +171,7 @@ struct grant *registry_grant_add(struct registry *r, struct client *c, table_id 
                 free(g);
                 return NULL;
         }
-        HASH_FIND(by_label, r->labels, g->label_key, g->label_key_len, newest);
-        if (newest != NULL)
-                HASH_DELETE(by_label, r->labels, newest);
-        g->same = newest;
-        HASH_ADD_KEYPTR(by_label, r->labels, g->label_key, g->label_key_len, g);
-        if (g->by_label.tbl == NULL) {
+        if (label[0] != '\0' && !label_add(r, g)) {
                 HASH_DELETE(hh, r->grants, g);
                 free(g);
                 return NULL;
@@ -169,19 +204,8 @@ struct grant *registry_grant_by_label(const struct registry *r, const struct cli
 
 void registry_grant_remove(struct registry *r, struct grant *g)
 {
-        struct grant *newest;
-
-        HASH_FIND(by_label, r->labels, g->label_key, g->label_key_len, newest);
-        if (newest == g) {
-                HASH_DELETE(by_label, r->labels, g);
-                if (g->same != NULL)
-                        HASH_ADD_KEYPTR(by_label, r->labels, g->same->label_key, g->same->label_key_len, g->same);
-        } else {
-                for (; newest != NULL && newest->same != g; newest = newest->same)
-                        ;
-                if (newest != NULL)
-                        newest->same = g->same;
-        }
+        if (g->label[0] != '\0')
+                label_remove(r, g);
         HASH_DELETE(hh, r->grants, g);
         if (g->prev != NULL)
                 g->prev->next = g->next;

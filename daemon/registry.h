@@ -20,9 +20,11 @@ struct client {
         struct session *session;        /* where its bytes go */
         struct peer peer;
         bool spoke, concurrent;
+        char name[PL_CLIENT_BYTES_MAX + 1]; /* as it said in hello; "" if it did not */
         int fds[PL_FDS_UNCLAIMED_MAX];  /* received, not yet claimed; oldest at fd_first, a ring. TRANSPORT_FD_HOLE: lost on the way */
         size_t fd_first, fd_count;
         struct request *requests;       /* waiting, by their JSON-RPC id */
+        struct request *waiting;        /* list of all that wait, those without id too */
         struct grant *grants;           /* list of what it holds */
         size_t request_count, grant_count;
         UT_hash_handle hh;
@@ -44,6 +46,7 @@ struct request {
         int64_t told_at_ms;
         bool dirty;
         struct request *older, *newer;  /* all waiting requests by arrival */
+        struct request *prev, *next;    /* of its client */
         UT_hash_handle hh, by_id;
         char label[];                   /* "" when none was given */
 };
@@ -55,7 +58,7 @@ struct grant {
         int64_t handle;
         bool by_path;
         struct grant *prev, *next;      /* of its client */
-        struct grant *same;             /* older one with the same label, session and handle */
+        struct grant *same_older, *same_newer;  /* with the same label, session and handle */
         UT_hash_handle hh, by_label;
         size_t label_key_len;
         char *label;                    /* within label_key */
@@ -67,7 +70,7 @@ struct registry {
         struct request *requests;       /* by cookie */
         struct request *oldest, *newest;
         struct grant *grants;           /* by lock id */
-        struct grant *labels;           /* the newest of each label key */
+        struct grant *labels;           /* the newest of each label key; those without label are not in it */
         uint64_t last_cookie;
 };
 

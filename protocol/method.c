@@ -129,7 +129,7 @@ static int hello(struct pl_request *r, const struct pl_json *p, struct pl_fault 
                 f->supported = true;
                 return bad(f, "protocol", "is a version that this daemon does not speak");
         }
-        if (get_string(p, "client", 256, &r->hello.client, f) != 0 || get_integer(p, "parent", 0, PL_INTEGER_MAX, &r->hello.parent, f) != 0 ||
+        if (get_string(p, "client", PL_CLIENT_BYTES_MAX, &r->hello.client, f) != 0 || get_integer(p, "parent", 0, PL_INTEGER_MAX, &r->hello.parent, f) != 0 ||
             get_integer(p, "session", 0, PL_INTEGER_MAX, &r->hello.session, f) != 0)
                 return -1;
         return get_bool(p, "concurrent", &r->hello.concurrent, f);

@@ -12,6 +12,7 @@
 #define PL_ID_BYTES_MAX 128u        /* a string used as a request id */
 #define PL_PATH_BYTES_MAX 4096u     /* a path or label */
 #define PL_INTEGER_MAX 9007199254740991LL /* 2^53-1: what every JSON reader keeps exactly */
+#define PL_CLIENT_BYTES_MAX 63u     /* hello's `client` */
 #define PL_HANDLE_MAX 2147483647LL
 
 #define PL_FDS_UNCLAIMED_MAX 64u    /* descriptors a session may have queued */

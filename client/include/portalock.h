@@ -55,7 +55,8 @@ typedef struct portalock_file portalock_file;
 struct portalock_holder {
         int64_t pid;            /* 0: unknown */
         int64_t uid;            /* -1: unknown */
-        const char *command;    /* "" when unknown */
+        const char *command;    /* the process; "" when unknown */
+        const char *client;     /* as the program named itself in portalock_connect(); "" if it did not */
         int mode;               /* PORTALOCK_SH or PORTALOCK_EX */
         int64_t held_ms;        /* -1: unknown (an outsider) */
         bool outside;           /* not through this daemon: flock(1), another program */
@@ -75,7 +76,8 @@ enum { PORTALOCK_CONNECT_NO_SPAWN = 1 };
 
 /*
  * Connect to the daemon of this user (PORTALOCK_SOCKET, else as portalockd(1) says), starting it if none runs: portalockd beside this
- * program or library, else in PATH, or PORTALOCKD in the environment. `client` names the program in lists (NULL: its own name). *out is
+ * program or library, else in PATH, or PORTALOCKD in the environment. `client` names the program in lists beside its process (NULL: no
+ * name; only the first 63 bytes count). *out is
  * set whenever memory allows, also on failure, so that portalock_error() can be asked; free it with portalock_disconnect().
  */
 PORTALOCK_API int portalock_connect(const char *client, int flags, portalock_session **out);
@@ -130,17 +132,20 @@ struct portalock_row {
         const char *path;       /* "" when not shown to us */
         const char *state;      /* "held", "waiting", "outside" */
         int64_t lock, session, pid, uid;        /* -1 when it has none */
-        const char *command;
+        const char *command, *client;
         int mode;
         int64_t token;          /* -1 when it has none */
         int64_t age_ms;         /* held or waiting for so long; -1 unknown */
         int64_t timeout_ms, position;           /* waiters; -1 */
 };
-/* Everything that is held or waited for, file by file: holders, outside holders, then waiters in their order. `path` NULL: all files. */
-PORTALOCK_API int portalock_list(portalock_session *s, const char *path, void (*row)(void *arg, const struct portalock_row *row), void *arg);
+/*
+ * What is held or waited for, file by file: holders, outside holders, then waiters in their order. `paths`: `count` of them; 0: all files.
+ * A path that names no file has no locks. `row` must not use the session.
+ */
+PORTALOCK_API int portalock_list(portalock_session *s, const char *const *paths, int count, void (*row)(void *arg, const struct portalock_row *row), void *arg);
 
-/* The same as one JSON document {"locks":[...]}; to be freed with free(3). */
-PORTALOCK_API int portalock_list_json(portalock_session *s, const char *path, char **json);
+/* The same as one JSON document {"locks":[...]}, members as docs/protocol.md has them; to be freed with free(3). */
+PORTALOCK_API int portalock_list_json(portalock_session *s, const char *const *paths, int count, char **json);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,59 @@
+/* lockctl: a table of subcommands (main.c), a file each (cmd_*.c), and what they share. It knows the library by portalock.h only. */
+#ifndef LOCKCTL_H
+#define LOCKCTL_H
+
+#include "portalock.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Exit codes beside those of the command that ran: sysexits.h, as flock(1) uses them. */
+enum {
+        EXIT_CONFLICT = 1,      /* somebody else has the lock, or the time ran out; also: the daemon said no */
+        EXIT_BAD_USAGE = 64,
+        EXIT_BAD_LOCK = 65,     /* the lock failed for another reason than a holder */
+        EXIT_NO_FILE = 66,      /* the lock file cannot be opened */
+        EXIT_NO_DAEMON = 69,    /* also: the command cannot be executed */
+        EXIT_SYSTEM = 71,       /* out of memory, processes, descriptors */
+        EXIT_CANNOT_CREATE = 73,
+        EXIT_PEER = 76,         /* the daemon broke off or does not speak our protocol */
+        EXIT_NOT_PERMITTED = 77
+};
+
+struct command {
+        const char *name;
+        const char *arguments;  /* for the usage line */
+        const char *summary;    /* one line for `help` */
+        const char *details;    /* the options, for `help NAME` */
+        int (*run)(int argc, char **argv); /* argv[0] is the subcommand's name; returns the exit code */
+};
+extern const struct command commands[];
+const struct command *find_command(const char *name);
+
+int cmd_run(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+int cmd_ping(int argc, char **argv);
+int cmd_stats(int argc, char **argv);
+int cmd_stop(int argc, char **argv);
+int cmd_sockname(int argc, char **argv);
+int cmd_help(int argc, char **argv);
+
+/* ---- output.c ---- */
+/* "lockctl: ..." and a newline to stderr. */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* A sentence to stderr and EXIT_BAD_USAGE. */
+int bad_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* "make[1234] (alice)": who it is, in as many words as are known. */
+void describe_process(char *out, size_t size, const char *command, const char *client, int64_t pid, int64_t uid);
+/* 3m12s, 2d4h, 80ms; "-" for less than 0 */
+void describe_age(char *out, size_t size, int64_t ms);
+/* What went wrong with `path` (NULL: nothing of a file), with its holders and what to do; returns the exit code for it. */
+int report_failure(const portalock_session *s, const char *path);
+
+/* ---- session of a subcommand ---- */
+/* No arguments and options but those in `flags` ("force", NULL-ended): -1 to go on, else an exit code. found[i] is set for flags[i]. */
+int take_flags(int argc, char **argv, const char *const *flags, bool *found);
+/* Connect to a running daemon. NULL after a complaint, with *code; *quiet: nothing is said and NULL means that none runs. */
+portalock_session *open_session(bool quiet, int *code);
+
+#endif
