@@ -164,7 +164,8 @@ static void start_wait(struct engine *e, const struct table_effect *fx)
         if (fx->fresh) {
                 f = malloc(sizeof *f);
                 if (f == NULL || files_fresh(e->files, fx->bearer, &bearer, &error) != FILES_OK) {
-                        os_done(e, fx->op, OS_FAILED, f == NULL ? ENOMEM : error.error, 0);
+                        /* Too few descriptors, perhaps: outsiders must wait a little longer, our own need not. */
+                        os_done(e, fx->op, OS_BUSY, 0, 0);
                         free(f);
                         return;
                 }
@@ -207,6 +208,9 @@ static void apply(struct engine *e, const struct table_effect *fx)
                 break;
         case FX_OS_DOWNGRADE:
                 oslock_downgrade(files_fd(e->files, fx->bearer));
+                break;
+        case FX_OS_KEEP:
+                files_keep(e->files, fx->bearer);
                 break;
         case FX_OS_DROP:
                 files_drop(e->files, fx->bearer);

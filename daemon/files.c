@@ -252,6 +252,11 @@ void files_share(struct files *f, uint64_t bearer)
         b->file->shared = b;
 }
 
+void files_keep(struct files *f, uint64_t bearer)
+{
+        find_bearer(f, bearer)->references++;
+}
+
 void files_drop(struct files *f, uint64_t bearer)
 {
         struct bearer *b = find_bearer(f, bearer);

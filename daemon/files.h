@@ -28,6 +28,9 @@ enum files_result files_adopt(struct files *f, int fd, struct table_key *key, ui
 enum files_result files_fresh(struct files *f, uint64_t bearer, uint64_t *fresh, struct file_error *e);
 void files_share(struct files *f, uint64_t bearer);
 
+/* One reference more. */
+void files_keep(struct files *f, uint64_t bearer);
+
 /* One reference back; the last one closes the descriptor (which alone unlocks nothing that somebody else still has open). */
 void files_drop(struct files *f, uint64_t bearer);
 

@@ -14,6 +14,7 @@ struct bearer {
         uint64_t id;
         bool shared;
         enum table_mode mode;   /* what it holds in the kernel */
+        uint64_t token;         /* of its latest grant: a passed description's holders share it */
         size_t users;           /* records that refer to it; each owns one reference */
         size_t holders;
         UT_hash_handle hh;
@@ -54,7 +55,7 @@ struct request {
         struct holder *upgrade;                 /* holds SH by this and wants EX; NULL for others */
         struct holder *reserve;                 /* the record of its grant to be, allocated beforehand */
         bool op_waits, op_fresh, op_cancelled;  /* of the resource's operation, if it is this one's */
-        bool in_hand;                           /* the kernel has given it the lock already */
+        bool in_hand;                           /* the kernel has given it the lock already; only ever the head */
         int64_t retry_ms, retry_step_ms;        /* an upgrade blocked by outsiders; TABLE_NEVER: none due */
         size_t heap_index;                      /* 0: not in the heap */
         TAILQ_ENTRY(request) entry;             /* of the resource's queue */
@@ -130,6 +131,7 @@ struct resource *store_resource(struct table *t, struct table_key key);        /
 struct resource *store_find_resource(const struct table *t, struct table_key key);
 void store_free_resource(struct table *t, struct resource *r);                  /* if nothing is left of it */
 struct bearer *store_bearer(struct table *t, uint64_t id, bool shared);         /* one user more; NULL: no memory */
+void store_keep_bearer(struct table *t, struct bearer *b);         /* one user more, with its OS_KEEP */
 void store_drop_bearer(struct table *t, struct bearer *b);                      /* one user less, with its OS_DROP */
 struct session_records *store_session(struct table *t, uint64_t id);            /* found or made */
 struct session_records *store_find_session(const struct table *t, uint64_t id);
@@ -154,6 +156,7 @@ void queue_leave(struct table *t, struct request *q);
 /* Bring the resource to rest: everything that can start has started. May free it. */
 void queue_pump(struct table *t, struct resource *r);
 void queue_os_done(struct table *t, struct request *q, const struct table_event *ev);
+void queue_say_waiting(struct table *t, struct request *q);
 /* Answer and remove; becomes a ghost if its OS operation is under way. */
 void queue_answer(struct table *t, struct request *q, enum table_outcome outcome, int error);
 /* Take the lock from a holder: OS_UNLOCK with the last holder of the bearer if `unlock`. A waiting upgrade of it is answered CANCELLED. */

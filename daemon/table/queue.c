@@ -8,8 +8,6 @@
  */
 #include "internal.h"
 
-#include <assert.h>
-
 static bool may_hold(const struct resource *r, enum table_mode mode)
 {
         return mode == TABLE_SH ? r->exclusive_count == 0 : r->holder_count == 0;
@@ -24,6 +22,17 @@ static bool is_sole_owner(const struct resource *r, const struct holder *h)
 static bool outsiders_turn(const struct table *t, const struct resource *r)
 {
         return r->streak >= TABLE_HANDOVERS_MAX || (r->streak > 0 && t->now_ms - r->streak_since_ms >= TABLE_HANDOVERS_MS);
+}
+
+/* A lock that the kernel gave to a request that cannot have it: back to what the bearer's holders need. */
+static void give_back(struct table *t, const struct request *q, struct bearer *b)
+{
+        if (b->holders == 0) {
+                b->mode = TABLE_NONE;
+                emit(t, FX_OS_UNLOCK)->bearer = b->id;
+        } else if (q->mode == TABLE_EX && b->mode == TABLE_SH) {
+                emit(t, FX_OS_DOWNGRADE)->bearer = b->id;
+        }
 }
 
 void queue_insert(struct table *t, struct request *q)
@@ -50,6 +59,11 @@ void queue_insert(struct table *t, struct request *q)
         r->waiter_count++;
         t->counts.waiting++;
         heap_update(t, q);
+        other = TAILQ_NEXT(q, entry);
+        if (other != NULL && other->in_hand) {
+                other->in_hand = false; /* no longer the head: what the kernel gave it belongs to the one before */
+                give_back(t, other, other->bearer);
+        }
 }
 
 void queue_leave(struct table *t, struct request *q)
@@ -82,7 +96,7 @@ static void reply(struct table *t, const struct request *q, enum table_outcome o
         fx->error = error;
 }
 
-static void say_waiting(struct table *t, struct request *q)
+void queue_say_waiting(struct table *t, struct request *q)
 {
         struct table_effect *fx = emit(t, FX_WAITING);
 
@@ -100,17 +114,6 @@ static void cancel_op(struct table *t, struct request *q)
                 return;
         q->op_cancelled = true;
         emit(t, FX_OS_CANCEL)->op = q->id;
-}
-
-/* A lock that the kernel gave to a request that cannot have it: back to what the bearer's holders need. */
-static void give_back(struct table *t, const struct request *q, struct bearer *b)
-{
-        if (b->holders == 0) {
-                b->mode = TABLE_NONE;
-                emit(t, FX_OS_UNLOCK)->bearer = b->id;
-        } else if (q->mode == TABLE_EX && b->mode == TABLE_SH) {
-                emit(t, FX_OS_DOWNGRADE)->bearer = b->id;
-        }
 }
 
 void queue_answer(struct table *t, struct request *q, enum table_outcome outcome, int error)
@@ -269,7 +272,7 @@ static void start_op(struct table *t, struct request *q, bool wait, bool fresh)
         fx->fresh = fresh;
         fx->convert = q->upgrade != NULL;
         if (wait)
-                say_waiting(t, q);
+                queue_say_waiting(t, q);
 }
 
 /* True when the head was granted and the next one may be looked at. */
@@ -304,25 +307,30 @@ void queue_pump(struct table *t, struct resource *r)
                                 cancel_op(t, r->op);
                         return;
                 }
-                if (!start_head(t, r, head)) {
-                        if (r->op == NULL && head->nonblock)
-                                queue_answer(t, head, OUT_REFUSED, 0);
+                if (start_head(t, r, head))
+                        continue;
+                if (r->op != NULL || !head->nonblock)
                         return;
-                }
+                queue_answer(t, head, OUT_REFUSED, 0);
         }
         store_free_resource(t, r);
 }
 
 /* ---- answers of the operating system ---- */
 
-/* The wait was on a new description: it is the request's bearer from now on. */
-static void take_fresh(struct table *t, struct request *q, uint64_t id)
+/* The wait was on a new description: it is the request's bearer from now on. False when out of memory; then it is given up again. */
+static bool take_fresh(struct table *t, struct request *q, uint64_t id)
 {
         struct bearer *b = store_bearer(t, id, true);
 
-        assert(b != NULL);      /* see FX_OS_LOCK: the engine has made room */
+        if (b == NULL) {
+                emit(t, FX_OS_UNLOCK)->bearer = id;
+                emit(t, FX_OS_DROP)->bearer = id;
+                return false;
+        }
         store_drop_bearer(t, q->bearer);
         q->bearer = b;
+        return true;
 }
 
 static void lose(struct table *t, struct holder *own)
@@ -381,7 +389,7 @@ static void upgrade_done(struct table *t, struct request *q, const struct table_
                 q->retry_ms = t->now_ms + q->retry_step_ms;
                 heap_update(t, q);
                 if (!q->queued_before)
-                        say_waiting(t, q);
+                        queue_say_waiting(t, q);
                 break;
         }
 }
@@ -397,7 +405,7 @@ static void lock_done(struct table *t, struct request *q, const struct table_eve
                         q->resource->streak = 0;
                 if (TAILQ_FIRST(&q->resource->queue) == q && may_hold(q->resource, q->mode)) {
                         grant(t, q);
-                } else if (q->op_cancelled) {
+                } else if (q->op_cancelled || TAILQ_FIRST(&q->resource->queue) != q) {
                         q->in_hand = false;
                         give_back(t, q, q->bearer);
                 }
@@ -407,6 +415,8 @@ static void lock_done(struct table *t, struct request *q, const struct table_eve
                         queue_answer(t, q, OUT_REFUSED, 0);
                 else if (!waited)
                         start_op(t, q, true, false);
+                else
+                        q->resource->streak = 0;        /* no wait is to be had: our own queue goes on as before */
                 break;
         case OS_FAILED:
         case OS_LOST:
@@ -417,16 +427,17 @@ static void lock_done(struct table *t, struct request *q, const struct table_eve
         }
 }
 
-void queue_os_done(struct table *t, struct request *q, const struct table_event *ev)
+void queue_os_done(struct table *t, struct request *q, const struct table_event *answer)
 {
         struct resource *r = q->resource;
+        struct table_event copy = *answer, *ev = &copy;
 
         if (r->op != q)
                 return;
         r->op = NULL;
         t->counts.os_ops--;
-        if (q->op_fresh && ev->result == OS_TAKEN && ev->new_bearer != 0)
-                take_fresh(t, q, ev->new_bearer);
+        if (q->op_fresh && ev->result == OS_TAKEN && !take_fresh(t, q, ev->new_bearer))
+                ev->result = OS_BUSY;
         if (q->state == REQUEST_GHOST)
                 ghost_done(t, q, ev->result);
         else if (q->upgrade != NULL)

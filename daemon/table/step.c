@@ -63,7 +63,7 @@ static void refuse_request(struct table *t, struct request *q, const struct tabl
 static struct holder *held_by_owner(struct table *t, struct request *q, const struct table_event *ev)
 {
         struct owner o = q->owner;
-        struct holder *h, *co;
+        struct holder *h;
 
         o.session = q->session;
         h = store_holder(t, &o);
@@ -71,18 +71,14 @@ static struct holder *held_by_owner(struct table *t, struct request *q, const st
                 return h;
         if (q->bearer->holders > 0) {
                 /* Another session has brought the same description: they hold the one lock together. */
-                TAILQ_FOREACH(co, &q->resource->holders, entry) {
-                        if (co->bearer == q->bearer)
-                                break;
-                }
-                h = store_hold(t, q, q->bearer->mode, co != NULL ? co->token : next_token(t));
+                h = store_hold(t, q, q->bearer->mode, q->bearer->token);
         } else if (ev->bears != TABLE_NONE && !(q->resource->op != NULL && q->resource->op->bearer == q->bearer)) {
                 /* The kernel says that it bears the lock, granted when we did not know it. It never queues behind those who wait for it. */
-                h = store_hold(t, q, ev->bears, next_token(t));
                 q->bearer->mode = ev->bears;
+                h = store_hold(t, q, ev->bears, next_token(t));
         }
         if (h != NULL)
-                q->bearer->users++;     /* the new holder's own reference: the request's is dropped with it */
+                store_keep_bearer(t, q->bearer);        /* the request's own reference goes with the request */
         return h;
 }
 
@@ -93,7 +89,14 @@ static void upgrade(struct table *t, struct request *q, struct holder *h, const 
 
         if (r->upgrader != NULL || (q->nonblock && others)) {
                 refuse_request(t, q, ev, q->nonblock ? OUT_REFUSED : OUT_DEADLOCK);
+                queue_pump(t, r);       /* a lock that the kernel knew of may have come to light */
                 return;
+        }
+        if (q->bearer != h->bearer) {
+                /* By path, and the file's shared description is another one by now: the lock stays where it is. */
+                store_drop_bearer(t, q->bearer);
+                q->bearer = h->bearer;
+                store_keep_bearer(t, q->bearer);
         }
         q->upgrade = h;
         queue_insert(t, q);
@@ -103,17 +106,17 @@ static void upgrade(struct table *t, struct request *q, struct holder *h, const 
 static void say_if_waiting(struct table *t, table_id id)
 {
         struct request *q = slots_get(&t->request_slots, id);
-        struct table_effect *fx;
 
-        if (q == NULL || q->state != REQUEST_WAITING || q->queued_before || (q->resource->op == q && !q->op_waits))
-                return;
-        q->queued_before = true;
-        fx = emit(t, FX_WAITING);
-        fx->session = q->session;
-        fx->cookie = q->cookie;
-        fx->request = q->id;
-        fx->key = q->resource->key;
-        fx->mode = q->mode;
+        if (q != NULL && q->state == REQUEST_WAITING && !q->queued_before && !q->nonblock && (q->resource->op != q || q->op_waits))
+                queue_say_waiting(t, q);
+}
+
+/* A request that may not wait stands in the queue only while an operation ends whose owner has gone: others of its kind may stand behind it. */
+static bool must_wait(const struct resource *r, enum table_mode mode)
+{
+        const struct request *last = TAILQ_LAST(&r->queue, waiters);
+
+        return (last != NULL && !last->nonblock) || (mode == TABLE_SH ? r->exclusive_count : r->holder_count) > 0;
 }
 
 static void lock(struct table *t, const struct table_event *ev)
@@ -156,7 +159,7 @@ static void lock(struct table *t, const struct table_event *ev)
                         queue_downgrade(t, h);
                 queue_regrant(t, q, h);
                 queue_pump(t, r);
-        } else if (q->nonblock && (r->waiter_count > 0 || r->op != NULL || (ev->mode == TABLE_SH ? r->exclusive_count : r->holder_count) > 0)) {
+        } else if (q->nonblock && must_wait(r, ev->mode)) {
                 refuse_request(t, q, ev, OUT_REFUSED);
                 store_free_resource(t, r);
         } else {

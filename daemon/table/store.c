@@ -130,6 +130,12 @@ struct bearer *store_bearer(struct table *t, uint64_t id, bool shared)
         return b;
 }
 
+void store_keep_bearer(struct table *t, struct bearer *b)
+{
+        emit(t, FX_OS_KEEP)->bearer = b->id;
+        b->users++;
+}
+
 void store_drop_bearer(struct table *t, struct bearer *b)
 {
         emit(t, FX_OS_DROP)->bearer = b->id;
@@ -271,6 +277,7 @@ struct holder *store_hold(struct table *t, struct request *q, enum table_mode mo
         LIST_INSERT_HEAD(&s->holders, h, of_session);
         s->count++;
         h->bearer->holders++;
+        h->bearer->token = token;
         r->holder_count++;
         r->exclusive_count += mode == TABLE_EX;
         t->counts.locks++;

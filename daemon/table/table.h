@@ -9,7 +9,7 @@
  * An *owner* is the bearer itself for passed descriptions (every session that names it is a co-holder), and
  * (session, handle) for requests by path. Two owners exclude each other by the usual rule: only SH with SH.
  *
- * Every LOCK event brings one reference on its bearer; every reference leaves by exactly one OS_DROP effect. Every OS_LOCK effect is
+ * Every LOCK event brings one reference on its bearer, OS_KEEP effects ask for more; every reference leaves by exactly one OS_DROP effect. Every OS_LOCK effect is
  * answered by exactly one EV_OS_DONE, also after OS_CANCEL. Every LOCK event gets exactly one REPLY effect.
  */
 #ifndef TABLE_H
@@ -44,7 +44,7 @@ enum table_event_kind {
 
 enum table_os_result {
         OS_TAKEN,       /* the bearer holds the lock in the wanted mode */
-        OS_BUSY,        /* somebody outside has it; a conversion still holds what it held */
+        OS_BUSY,        /* somebody outside has it; a conversion still holds what it held. To a wait: no wait can be had now */
         OS_LOST,        /* a conversion lost what it held */
         OS_FAILED,      /* `error` says why; a conversion still holds what it held */
         OS_CANCELLED    /* given up because of OS_CANCEL; the bearer holds what it held before */
@@ -98,6 +98,7 @@ enum table_effect_kind {
         FX_OS_CANCEL,   /* end the wait of `op`; its EV_OS_DONE still comes */
         FX_OS_UNLOCK,   /* LOCK_UN on `bearer` */
         FX_OS_DOWNGRADE,/* EX -> SH on `bearer`: cannot fail, no answer */
+        FX_OS_KEEP,     /* one reference more on `bearer` */
         FX_OS_DROP,     /* one reference on `bearer` is given back (closed with the last), after any unlock before it */
         FX_WAITING      /* request `request` is queued or its position or holders changed */
 };

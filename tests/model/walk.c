@@ -1,0 +1,822 @@
+/*
+ * The lock table against a second, naive model: random histories of sessions, paths, passed descriptions, outsiders, time-outs, cancels and
+ * hang-ups, with a fake operating system that answers late, in any order, fails, loses conversions and wins races.
+ *
+ * The naive model keeps plain lists and walks over all of them. It does not foresee when the system answers; it judges every reply: was
+ * that allowed, was it that request's turn, is the lock really held? And when everything has come to rest: should somebody have been served?
+ *
+ *   walk [--steps N] [--seed S]
+ */
+#include "fake_os.h"
+#include "table.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define FILES 3
+#define SESSIONS 5
+#define HANDLES 2
+#define PASSED 8                /* descriptions that clients pass */
+#define OUTSIDERS 3
+#define REQUESTS_MAX 256
+#define HOLDS_MAX 256
+#define EPOCH 200               /* steps after which the world is brought to rest and, now and then, to its end */
+
+struct wish {
+        bool live, shared, nonblock, upgrade, cancelled, saw_busy, saw_failure, saw_loss;
+        uint64_t cookie, session, bearer, order;
+        int file;
+        int64_t handle, since, deadline;
+        enum table_mode mode;
+};
+
+struct hold {
+        bool live, shared;
+        int file;
+        uint64_t session, bearer, token;
+        int64_t handle;
+        enum table_mode mode;
+        table_id lock;
+};
+
+static struct {
+        struct table *table;
+        struct fake_os *os;
+        struct table_effects fx;
+        int64_t now;
+        uint64_t clock, last_token, last_cookie, last_order;
+        struct wish wishes[REQUESTS_MAX];
+        struct hold holds[HOLDS_MAX];
+        size_t references[FAKE_DESCRIPTIONS];   /* the daemon's, per bearer */
+        int shared_bearer[FILES];               /* as files.c keeps it; 0: none */
+        int passed[PASSED];                     /* the clients' own references; 0: not open */
+        int outsiders[OUTSIDERS];
+        bool outsider_waits[OUTSIDERS];
+        uint64_t session_ids[SESSIONS], last_session;
+        struct {
+                uint64_t op;
+                int fresh;
+        } fresh[REQUESTS_MAX];
+        struct {
+                bool live, tried;
+                uint64_t op;
+                enum table_os_result result;
+        } late[REQUESTS_MAX];                   /* tries whose answer is not told yet */
+        uint64_t steps, grants, refusals, timeouts, deadlocks, cancels, losses, races;
+        uint64_t seed, random;
+} w;
+
+static void fail(const char *what)
+{
+        fprintf(stderr, "walk: seed %" PRIu64 ", step %" PRIu64 ": %s\n", w.seed, w.steps, what);
+        abort();
+}
+
+static void check(bool holds, const char *what)
+{
+        if (!holds)
+                fail(what);
+}
+
+static uint64_t roll(uint64_t below)
+{
+        w.random ^= w.random << 13;
+        w.random ^= w.random >> 7;
+        w.random ^= w.random << 17;
+        return w.random % below;
+}
+
+static bool chance(unsigned percent)
+{
+        return roll(100) < percent;
+}
+
+static enum oslock_mode os_mode(enum table_mode mode)
+{
+        return mode == TABLE_EX ? OSLOCK_EX : OSLOCK_SH;
+}
+
+static struct table_key key_of(int file)
+{
+        return (struct table_key){.device = 8, .inode = (uint64_t)file + 100};
+}
+
+/* ---- the naive model ---- */
+
+static struct wish *wish_of(uint64_t cookie)
+{
+        size_t i;
+
+        for (i = 0; i < REQUESTS_MAX; i++)
+                if (w.wishes[i].live && w.wishes[i].cookie == cookie)
+                        return &w.wishes[i];
+        return NULL;
+}
+
+static struct hold *hold_of_lock(table_id lock)
+{
+        size_t i;
+
+        for (i = 0; i < HOLDS_MAX; i++)
+                if (w.holds[i].live && w.holds[i].lock == lock)
+                        return &w.holds[i];
+        return NULL;
+}
+
+static bool same_owner(const struct hold *h, const struct wish *q)
+{
+        if (h->file != q->file || h->shared != q->shared)
+                return false;
+        return h->shared ? h->session == q->session && h->handle == q->handle : h->bearer == q->bearer;
+}
+
+/* The lock that the wish's owner has; of a passed description any co-holder's. */
+static struct hold *own_hold(const struct wish *q)
+{
+        size_t i;
+
+        for (i = 0; i < HOLDS_MAX; i++)
+                if (w.holds[i].live && same_owner(&w.holds[i], q))
+                        return &w.holds[i];
+        return NULL;
+}
+
+static bool others_conflict(const struct wish *q)
+{
+        size_t i;
+
+        for (i = 0; i < HOLDS_MAX; i++) {
+                const struct hold *h = &w.holds[i];
+
+                if (h->live && h->file == q->file && !same_owner(h, q) && (q->mode == TABLE_EX || h->mode == TABLE_EX))
+                        return true;
+        }
+        return false;
+}
+
+static bool before(const struct wish *a, const struct wish *b)
+{
+        if (a->upgrade != b->upgrade)
+                return a->upgrade;
+        return a->since != b->since ? a->since < b->since : a->order < b->order;
+}
+
+static struct wish *head_of(int file)
+{
+        struct wish *head = NULL;
+        size_t i;
+
+        for (i = 0; i < REQUESTS_MAX; i++)
+                if (w.wishes[i].live && w.wishes[i].file == file && (head == NULL || before(&w.wishes[i], head)))
+                        head = &w.wishes[i];
+        return head;
+}
+
+static bool blocking_wish_waits(int file, const struct wish *but)
+{
+        size_t i;
+
+        for (i = 0; i < REQUESTS_MAX; i++)
+                if (w.wishes[i].live && &w.wishes[i] != but && w.wishes[i].file == file && !w.wishes[i].nonblock)
+                        return true;
+        return false;
+}
+
+static struct wish *upgrader_of(int file, const struct wish *but)
+{
+        size_t i;
+
+        for (i = 0; i < REQUESTS_MAX; i++)
+                if (w.wishes[i].live && &w.wishes[i] != but && w.wishes[i].file == file && w.wishes[i].upgrade)
+                        return &w.wishes[i];
+        return NULL;
+}
+
+static void add_hold(const struct wish *q, const struct table_effect *fx, uint64_t bearer)
+{
+        struct hold *h = w.holds;
+
+        while (h->live)
+                check(++h < w.holds + HOLDS_MAX, "too many locks for this model");
+        *h = (struct hold){.live = true, .shared = q->shared, .file = q->file, .session = q->session, .bearer = bearer, .token = fx->token,
+                           .handle = q->handle, .mode = fx->mode, .lock = fx->lock};
+}
+
+/* ---- judging replies ---- */
+
+static void judge_granted(struct wish *q, const struct table_effect *fx)
+{
+        struct hold *own = own_hold(q);
+        struct table_holder h;
+        size_t i;
+
+        check(table_lock(w.table, fx->lock, &h, NULL), "a granted lock is not known by its id");
+        check(h.session == q->session && h.mode == q->mode && h.token == fx->token, "a granted lock is not the one asked for");
+        check(fake_bears(w.os, (int)h.bearer) >= os_mode(q->mode), "granted, but the system's lock is not there");
+        if (fx->relock) {
+                if (own == NULL)        /* the kernel knew of it before the table did */
+                        check(!q->shared, "a relock of what was not held");
+                else
+                        check(own->token == fx->token, "a relock changed the token");
+        } else {
+                check(head_of(q->file) == q, "granted before its turn");
+                check(!others_conflict(q), "granted although another holds");
+                check(fx->token > w.last_token, "a token that does not grow");
+                w.last_token = fx->token;
+        }
+        w.grants++;
+        if (own == NULL || hold_of_lock(fx->lock) == NULL)
+                add_hold(q, fx, h.bearer);
+        for (i = 0; i < HOLDS_MAX; i++) {       /* co-holders share mode and token */
+                if (w.holds[i].live && same_owner(&w.holds[i], q)) {
+                        w.holds[i].mode = fx->mode;
+                        w.holds[i].token = fx->token;
+                }
+        }
+        if (fx->token > w.last_token)
+                w.last_token = fx->token;
+}
+
+static void lose_all_of(const struct wish *q)
+{
+        size_t i;
+
+        for (i = 0; i < HOLDS_MAX; i++)
+                if (w.holds[i].live && same_owner(&w.holds[i], q))
+                        w.holds[i].live = false;
+}
+
+static void on_reply(const struct table_effect *fx)
+{
+        struct wish *q = wish_of(fx->cookie);
+
+        check(q != NULL, "a second answer, or one to nobody");
+        switch (fx->outcome) {
+        case OUT_GRANTED:
+                judge_granted(q, fx);
+                break;
+        case OUT_REFUSED:
+                w.refusals++;
+                check(q->nonblock, "refused, but it would have waited");
+                check(q->saw_busy || others_conflict(q) || blocking_wish_waits(q->file, q), "refused, but nobody has it");
+                break;
+        case OUT_TIMED_OUT:
+                w.timeouts++;
+                check(w.now >= q->deadline, "timed out too early");
+                break;
+        case OUT_DEADLOCK:
+                w.deadlocks++;
+                check(upgrader_of(q->file, q) != NULL, "a deadlock without a first upgrader");
+                break;
+        case OUT_CANCELLED:
+                w.cancels++;
+                check(q->cancelled, "cancelled by nobody");
+                break;
+        case OUT_LOST:
+                w.losses++;
+                check(q->saw_loss, "lost, but the system took nothing");
+                lose_all_of(q);
+                break;
+        case OUT_FAILED:
+                check(q->saw_failure, "failed, but the system did not");
+                break;
+        case OUT_DUPLICATE:
+        case OUT_LIMIT:
+                fail("an answer that this model never provokes");
+        }
+        q->live = false;
+}
+
+/* ---- the engine's part ---- */
+
+static void step(struct table_event *ev);
+
+/* By the table's id, as the table tells it. */
+static struct wish *wish_of_request(table_id request)
+{
+        struct table_waiter t;
+        size_t i;
+        int file;
+
+        for (file = 0; file < FILES; file++)
+                for (i = 0; table_waiter_at(w.table, key_of(file), i, &t); i++)
+                        if (t.request == request)
+                                return wish_of(t.cookie);
+        return NULL;
+}
+
+static void note_result(struct wish *q, enum oslock_result result)
+{
+        if (q == NULL)
+                return;
+        q->saw_busy |= result == OSLOCK_BUSY;
+        q->saw_failure |= result == OSLOCK_FAILED;
+        q->saw_loss |= result == OSLOCK_LOST;
+}
+
+static enum table_os_result table_result(enum oslock_result r)
+{
+        return r == OSLOCK_TAKEN ? OS_TAKEN : r == OSLOCK_BUSY ? OS_BUSY : r == OSLOCK_LOST ? OS_LOST : r == OSLOCK_CANCELLED ? OS_CANCELLED : OS_FAILED;
+}
+
+static void drop(uint64_t bearer)
+{
+        int i;
+
+        check(w.references[bearer] > 0, "a reference dropped twice");
+        if (--w.references[bearer] > 0)
+                return;
+        for (i = 0; i < FILES; i++)
+                if (w.shared_bearer[i] == (int)bearer)
+                        w.shared_bearer[i] = 0;
+        fake_close(w.os, (int)bearer);
+}
+
+static void start_wait(const struct table_effect *fx)
+{
+        int d = (int)fx->bearer;
+        size_t i;
+
+        if (fx->fresh) {
+                d = fake_open(w.os, fake_file(w.os, d));
+                for (i = 0; w.fresh[i].op != 0; i++)
+                        ;
+                w.fresh[i].op = fx->op;
+                w.fresh[i].fresh = d;
+                w.references[d] = 1;
+        }
+        if (chance(2))
+                fake_fail_next(w.os);
+        fake_wait(w.os, fx->op, d, os_mode(fx->mode));
+}
+
+static void tell(uint64_t op, enum table_os_result result)
+{
+        struct table_event ev = {.kind = EV_OS_DONE, .op = op, .result = result, .error = 5};
+        size_t i;
+
+        for (i = 0; i < REQUESTS_MAX; i++) {
+                if (w.fresh[i].op != op)
+                        continue;
+                w.fresh[i].op = 0;
+                if (result == OS_TAKEN) {
+                        ev.new_bearer = (uint64_t)w.fresh[i].fresh;
+                        w.shared_bearer[fake_file(w.os, w.fresh[i].fresh)] = w.fresh[i].fresh;
+                } else {
+                        drop((uint64_t)w.fresh[i].fresh);
+                }
+        }
+        step(&ev);
+}
+
+static void os_lock(const struct table_effect *fx)
+{
+        enum oslock_result result;
+        size_t i;
+
+        if (fx->wait) {
+                start_wait(fx);
+                return;
+        }
+        if (chance(1))
+                fake_fail_next(w.os);
+        if (fx->convert && chance(5))
+                fake_lose_next(w.os);
+        result = fx->convert ? fake_upgrade(w.os, (int)fx->bearer) : fake_try(w.os, (int)fx->bearer, os_mode(fx->mode));
+        note_result(wish_of_request(fx->op), result);
+        for (i = 0; w.late[i].live; i++)
+                ;
+        w.late[i].live = true;
+        w.late[i].op = fx->op;
+        w.late[i].result = table_result(result);
+}
+
+static void apply(const struct table_effect *fx)
+{
+        struct wish *q;
+
+        switch (fx->kind) {
+        case FX_REPLY:
+                on_reply(fx);
+                break;
+        case FX_WAITING:
+                q = wish_of(fx->cookie);
+                check(q != NULL && !q->nonblock, "said to wait, but it cannot");
+                break;
+        case FX_OS_LOCK:
+                os_lock(fx);
+                break;
+        case FX_OS_CANCEL:
+                w.races += fake_waiting(w.os) == 0;
+                fake_cancel(w.os, fx->op);
+                break;
+        case FX_OS_UNLOCK:
+                fake_unlock(w.os, (int)fx->bearer);
+                break;
+        case FX_OS_DOWNGRADE:
+                check(fake_bears(w.os, (int)fx->bearer) == OSLOCK_EX, "downgraded what is not exclusive");
+                fake_downgrade(w.os, (int)fx->bearer);
+                break;
+        case FX_OS_KEEP:
+                check(w.references[fx->bearer] > 0, "kept what was gone");
+                w.references[fx->bearer]++;
+                break;
+        case FX_OS_DROP:
+                drop(fx->bearer);
+                break;
+        }
+}
+
+static void check_holds(void)
+{
+        size_t i;
+
+        for (i = 0; i < HOLDS_MAX; i++)
+                if (w.holds[i].live)
+                        check(fake_bears(w.os, (int)w.holds[i].bearer) >= os_mode(w.holds[i].mode), "a holder's lock is gone in the system");
+}
+
+/* Tries are usually answered before anything else happens, as the engine does it; here not always. */
+static void tell_tries(unsigned percent)
+{
+        size_t i;
+
+        for (i = 0; i < REQUESTS_MAX; i++) {
+                if (!w.late[i].live || !chance(percent))
+                        continue;
+                w.late[i].live = false;
+                tell(w.late[i].op, w.late[i].result);
+        }
+}
+
+static void step(struct table_event *ev)
+{
+        struct table_effects fx = {0};
+        const char *wrong;
+        size_t i;
+
+        ev->now_ms = w.now;
+        ev->clock_us = w.clock;
+        table_step(w.table, ev, &fx);
+        for (i = 0; i < fx.count; i++)
+                apply(&fx.items[i]);
+        free(fx.items);
+        wrong = table_check(w.table);
+        if (wrong != NULL)
+                fail(wrong);
+        check_holds();
+        tell_tries(80);
+}
+
+/* ---- moves ---- */
+
+static int session_slot(void)
+{
+        return (int)roll(SESSIONS);
+}
+
+static void judge_at_once(const struct wish *q, const struct hold *own)
+{
+        /* What the recipe promises: locking again what one holds is answered at once. */
+        if (own != NULL && (q->mode == own->mode || q->mode == TABLE_SH))
+                check(!q->live, "a relock had to wait");
+}
+
+static void move_lock(void)
+{
+        struct table_event ev = {.kind = EV_LOCK, .deadline_ms = TABLE_NEVER};
+        struct wish *q = w.wishes, probe = {0};
+        struct hold *own;
+        int slot = session_slot(), d;
+        size_t i;
+
+        while (q->live)
+                if (++q == w.wishes + REQUESTS_MAX)
+                        return;
+        probe.session = w.session_ids[slot];
+        probe.shared = chance(60);
+        probe.mode = chance(50) ? TABLE_EX : TABLE_SH;
+        if (probe.shared) {
+                probe.file = (int)roll(FILES);
+                probe.handle = (int64_t)roll(HANDLES);
+                d = w.shared_bearer[probe.file];
+        } else {
+                d = w.passed[roll(PASSED)];
+                if (d == 0)
+                        return;
+                probe.file = fake_file(w.os, d);
+                probe.bearer = (uint64_t)d;
+        }
+        for (i = 0; i < REQUESTS_MAX; i++) {    /* one waiting request per owner; the table's refusal has a trace test */
+                const struct wish *o = &w.wishes[i];
+
+                if (o->live && o->shared == probe.shared && o->file == probe.file &&
+                    (o->shared ? o->session == probe.session && o->handle == probe.handle : o->bearer == probe.bearer))
+                        return;
+        }
+        if (d == 0) {
+                d = w.shared_bearer[probe.file] = fake_open(w.os, probe.file);
+                w.references[d] = 1;
+        } else {
+                if (!probe.shared && w.references[d] == 0)
+                        fake_dup(w.os, d);      /* the daemon's duplicate of it */
+                w.references[d]++;
+        }
+        own = own_hold(&probe);
+        probe.live = true;
+        probe.cookie = ++w.last_cookie;
+        probe.order = ++w.last_order;
+        probe.since = w.now;
+        probe.nonblock = chance(35);
+        probe.deadline = !probe.nonblock && chance(40) ? w.now + 1 + (int64_t)roll(60) : TABLE_NEVER;
+        probe.upgrade = own != NULL && own->mode == TABLE_SH && probe.mode == TABLE_EX;
+        ev.session = probe.session;
+        ev.cookie = probe.cookie;
+        ev.key = key_of(probe.file);
+        ev.bearer = (uint64_t)d;
+        ev.shared = probe.shared;
+        ev.handle = probe.handle;
+        ev.mode = probe.mode;
+        ev.nonblock = probe.nonblock;
+        ev.since_ms = w.now;
+        ev.deadline_ms = probe.deadline;
+        if (!probe.shared) {
+                ev.bears = (enum table_mode)fake_bears(w.os, d);
+                if (own == NULL && ev.bears == TABLE_SH && probe.mode == TABLE_EX)
+                        probe.upgrade = true;
+        }
+        *q = probe;
+        step(&ev);
+        judge_at_once(q->cookie == probe.cookie ? q : &probe, own);
+}
+
+static struct hold *any_hold(void)
+{
+        size_t i, n = roll(HOLDS_MAX);
+
+        for (i = 0; i < HOLDS_MAX; i++)
+                if (w.holds[(n + i) % HOLDS_MAX].live)
+                        return &w.holds[(n + i) % HOLDS_MAX];
+        return NULL;
+}
+
+static struct wish *any_wish(void)
+{
+        size_t i, n = roll(REQUESTS_MAX);
+
+        for (i = 0; i < REQUESTS_MAX; i++)
+                if (w.wishes[(n + i) % REQUESTS_MAX].live)
+                        return &w.wishes[(n + i) % REQUESTS_MAX];
+        return NULL;
+}
+
+/* A waiting upgrade of this very session and owner falls with the lock. */
+static void cancel_upgrade_of(const struct hold *h)
+{
+        size_t i;
+
+        for (i = 0; i < REQUESTS_MAX; i++) {
+                struct wish *q = &w.wishes[i];
+
+                if (q->live && q->upgrade && q->session == h->session && same_owner(h, q))
+                        q->cancelled = true;
+        }
+}
+
+static void move_unlock(void)
+{
+        struct hold *h = any_hold();
+        struct table_event ev = {.kind = EV_UNLOCK};
+
+        if (h == NULL)
+                return;
+        ev.session = h->session;
+        ev.lock = h->lock;
+        ev.close_only = !h->shared && chance(30);
+        cancel_upgrade_of(h);
+        h->live = false;
+        step(&ev);
+}
+
+/* The request's table id is learnt by asking, as dispatch learns it from FX_WAITING. */
+static table_id request_id(const struct wish *q)
+{
+        struct table_waiter t;
+        size_t i;
+
+        for (i = 0; table_waiter_at(w.table, key_of(q->file), i, &t); i++)
+                if (t.cookie == q->cookie)
+                        return t.request;
+        return 0;
+}
+
+static void move_cancel(void)
+{
+        struct wish *q = any_wish();
+        struct table_event ev = {.kind = EV_CANCEL};
+
+        if (q == NULL)
+                return;
+        ev.session = q->session;
+        ev.request = request_id(q);
+        check(ev.request != 0, "a request without answer is not in the queue");
+        q->cancelled = true;
+        step(&ev);
+        check(wish_of(q->cookie) == NULL || !q->live || q->cookie == 0, "a cancelled request was not answered");
+}
+
+static void move_session_end(void)
+{
+        struct table_event ev = {.kind = EV_SESSION_END};
+        int slot = session_slot();
+        size_t i;
+
+        ev.session = w.session_ids[slot];
+        w.session_ids[slot] = ++w.last_session;
+        for (i = 0; i < REQUESTS_MAX; i++)
+                if (w.wishes[i].live && w.wishes[i].session == ev.session)
+                        w.wishes[i].cancelled = true;
+        for (i = 0; i < HOLDS_MAX; i++)
+                if (w.holds[i].live && w.holds[i].session == ev.session)
+                        w.holds[i].live = false;
+        step(&ev);
+        for (i = 0; i < REQUESTS_MAX; i++)
+                check(!w.wishes[i].live || w.wishes[i].session != ev.session, "a request outlived its session");
+}
+
+static void move_outsider(void)
+{
+        int i = (int)roll(OUTSIDERS), d = w.outsiders[i];
+
+        if (w.outsider_waits[i])
+                return;
+        if (d == 0) {
+                w.outsiders[i] = d = fake_open(w.os, (int)roll(FILES));
+        } else if (chance(20)) {
+                fake_close(w.os, d);
+                w.outsiders[i] = 0;
+                return;
+        }
+        if (fake_bears(w.os, d) != OSLOCK_NONE) {
+                fake_unlock(w.os, d);
+        } else if (chance(50)) {
+                (void)fake_try(w.os, d, chance(50) ? OSLOCK_EX : OSLOCK_SH);
+        } else {
+                fake_wait(w.os, UINT64_MAX - (uint64_t)i, d, chance(50) ? OSLOCK_EX : OSLOCK_SH);
+                w.outsider_waits[i] = true;
+        }
+}
+
+/* A client opens, or closes, what it passes: its children may keep a lock so. */
+static void move_description(void)
+{
+        size_t i = roll(PASSED);
+
+        if (w.passed[i] == 0) {
+                w.passed[i] = fake_open(w.os, (int)roll(FILES));
+                return;
+        }
+        fake_close(w.os, w.passed[i]);
+        w.passed[i] = 0;
+}
+
+static void tell_one_answer(void)
+{
+        struct fake_answer a = fake_take_answer(w.os, roll(fake_answers(w.os)));
+
+        if (a.op > UINT64_MAX - OUTSIDERS) {
+                w.outsider_waits[UINT64_MAX - a.op] = false;
+                return;
+        }
+        note_result(wish_of_request(a.op), a.result);
+        tell(a.op, table_result(a.result));
+}
+
+static void pass_time(int64_t ms)
+{
+        struct table_event ev = {.kind = EV_TIMER};
+
+        w.now += ms;
+        w.clock += chance(95) ? (uint64_t)ms * 1000 : 0;
+        step(&ev);
+}
+
+/* ---- at rest ---- */
+
+static void settle(void)
+{
+        bool more = true;
+        size_t i;
+
+        while (more) {
+                more = false;
+                tell_tries(100);
+                while (fake_answers(w.os) > 0)
+                        tell_one_answer();
+                for (i = 0; i < REQUESTS_MAX; i++)
+                        more |= w.late[i].live;
+        }
+}
+
+static void judge_rest(void)
+{
+        struct wish *head;
+        int file;
+
+        settle();
+        pass_time(TABLE_UPGRADE_RETRY_MAX_MS + 1);
+        settle();
+        for (file = 0; file < FILES; file++) {
+                head = head_of(file);
+                if (head == NULL)
+                        continue;
+                if (!others_conflict(head) &&
+                    !fake_conflicts(w.os, file, head->upgrade && own_hold(head) != NULL ? (int)own_hold(head)->bearer : 0, os_mode(head->mode)))
+                        fail("all is at rest, the file is free, and the first in the queue was not served");
+        }
+}
+
+static void judge_end(void)
+{
+        struct table_counts n;
+        size_t i;
+
+        for (i = 0; i < SESSIONS; i++)
+                move_session_end();
+        for (i = 0; i < SESSIONS; i++) {
+                struct table_event ev = {.kind = EV_SESSION_END, .session = w.session_ids[i]};
+                size_t k;
+
+                for (k = 0; k < REQUESTS_MAX; k++)
+                        w.wishes[k].cancelled |= w.wishes[k].session == ev.session;
+                for (k = 0; k < HOLDS_MAX; k++)
+                        w.holds[k].live &= w.holds[k].session != ev.session;
+                step(&ev);
+        }
+        settle();
+        table_count(w.table, &n);
+        check(n.resources == 0 && n.locks == 0 && n.waiting == 0 && n.os_ops == 0, "everybody left, and something stayed in the table");
+        for (i = 0; i < FAKE_DESCRIPTIONS; i++)
+                check(w.references[i] == 0, "everybody left, and a description is still open");
+}
+
+static void move(void)
+{
+        unsigned what = (unsigned)roll(100);
+
+        if (what < 40)
+                move_lock();
+        else if (what < 62)
+                move_unlock();
+        else if (what < 67)
+                move_cancel();
+        else if (what < 69)
+                move_session_end();
+        else if (what < 75)
+                move_outsider();
+        else if (what < 79)
+                move_description();
+        else if (what < 85)
+                pass_time((int64_t)roll(40));
+        else if (fake_answers(w.os) > 0)
+                tell_one_answer();
+        tell_tries(50);
+}
+
+int main(int argc, char **argv)
+{
+        uint64_t steps = 1000000;
+        int i;
+
+        w.seed = (uint64_t)time(NULL);
+        for (i = 1; i + 1 < argc; i += 2) {
+                if (strcmp(argv[i], "--steps") == 0)
+                        steps = strtoull(argv[i + 1], NULL, 10);
+                else if (strcmp(argv[i], "--seed") == 0)
+                        w.seed = strtoull(argv[i + 1], NULL, 10);
+        }
+        printf("walk: %" PRIu64 " steps, seed %" PRIu64 "\n", steps, w.seed);
+        fflush(stdout);
+        w.random = w.seed * 0x9e3779b97f4a7c15u + 1;
+        w.clock = 1000000000;
+        w.table = table_create();
+        w.os = fake_create();
+        for (i = 0; i < SESSIONS; i++)
+                w.session_ids[i] = ++w.last_session;
+        for (w.steps = 0; w.steps < steps; w.steps++) {
+                move();
+                if (w.steps % EPOCH == EPOCH - 1)
+                        judge_rest();
+                if (w.steps % (EPOCH * 20) == EPOCH * 20 - 1)
+                        judge_end();
+        }
+        judge_end();
+        printf("walk: granted %" PRIu64 " refused %" PRIu64 " timed out %" PRIu64 " deadlocks %" PRIu64 " cancelled %" PRIu64 " lost %" PRIu64 " cancel races %" PRIu64 "\n",
+               w.grants, w.refusals, w.timeouts, w.deadlocks, w.cancels, w.losses, w.races);
+        table_destroy(w.table);
+        fake_destroy(w.os);
+        return 0;
+}
