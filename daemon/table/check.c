@@ -47,7 +47,7 @@ static const char *check_queue(const struct table *t, const struct resource *r)
         if (head->upgrade == NULL && r->op == NULL && !head->in_hand &&
             (head->mode == TABLE_SH ? r->exclusive_count == 0 : r->holder_count == 0))
                 return "the head could be granted and nothing is under way";
-        if (r->op != NULL && r->op->state == REQUEST_WAITING && r->op != head && !r->op->op_cancelled)
+        if (r->op != NULL && r->op->state == REQUEST_WAITING && r->op != head && r->op->op_waits && !r->op->op_cancelled)
                 return "one that is not the head waits in the kernel";
         return NULL;
 }

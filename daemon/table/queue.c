@@ -195,6 +195,7 @@ static void grant_upgrade(struct table *t, struct request *q)
         r->released = false;
         queue_leave(t, q);
         own->bearer->mode = TABLE_EX;
+        own->bearer->token = token;
         TAILQ_FOREACH(h, &r->holders, entry) {  /* they all are co-holders of this one description */
                 h->mode = TABLE_EX;
                 h->token = token;

@@ -5,7 +5,7 @@
  * The naive model keeps plain lists and walks over all of them. It does not foresee when the system answers; it judges every reply: was
  * that allowed, was it that request's turn, is the lock really held? And when everything has come to rest: should somebody have been served?
  *
- *   walk [--steps N] [--seed S]
+ *   walk [--steps N] [--seed S] [--trace yes]
  */
 #include "fake_os.h"
 #include "table.h"
@@ -67,12 +67,42 @@ static struct {
         } late[REQUESTS_MAX];                   /* tries whose answer is not told yet */
         uint64_t steps, grants, refusals, timeouts, deadlocks, cancels, losses, races;
         uint64_t seed, random;
+        bool trace;
 } w;
 
 static void fail(const char *what)
 {
         fprintf(stderr, "walk: seed %" PRIu64 ", step %" PRIu64 ": %s\n", w.seed, w.steps, what);
         abort();
+}
+
+/* What the model knows of a file: for whoever must understand a failure. */
+static void print_file(int file)
+{
+        size_t i;
+
+        for (i = 0; i < HOLDS_MAX; i++) {
+                const struct hold *h = &w.holds[i];
+
+                if (h->live && h->file == file)
+                        fprintf(stderr, "  held: session %" PRIu64 " bearer %" PRIu64 " %s mode %d lock %" PRIu64 "\n", h->session, h->bearer, h->shared ? "path" : "passed", (int)h->mode, h->lock);
+        }
+        for (i = 0; i < REQUESTS_MAX; i++) {
+                const struct wish *q = &w.wishes[i];
+
+                if (q->live && q->file == file)
+                        fprintf(stderr, "  waits: %" PRIu64 " session %" PRIu64 " bearer %" PRIu64 " %s mode %d%s%s\n", q->cookie, q->session, q->bearer, q->shared ? "path" : "passed", (int)q->mode,
+                                q->upgrade ? " upgrade" : "", q->nonblock ? " nonblock" : "");
+        }
+}
+
+static void judge(bool holds, const struct wish *q, const char *what)
+{
+        if (holds)
+                return;
+        fprintf(stderr, "walk: request %" PRIu64 " of file %d\n", q->cookie, q->file);
+        print_file(q->file);
+        fail(what);
 }
 
 static void check(bool holds, const char *what)
@@ -213,18 +243,18 @@ static void judge_granted(struct wish *q, const struct table_effect *fx)
         struct table_holder h;
         size_t i;
 
-        check(table_lock(w.table, fx->lock, &h, NULL), "a granted lock is not known by its id");
-        check(h.session == q->session && h.mode == q->mode && h.token == fx->token, "a granted lock is not the one asked for");
-        check(fake_bears(w.os, (int)h.bearer) >= os_mode(q->mode), "granted, but the system's lock is not there");
+        judge(table_lock(w.table, fx->lock, &h, NULL), q, "a granted lock is not known by its id");
+        judge(h.session == q->session && h.mode == q->mode && h.token == fx->token, q, "a granted lock is not the one asked for");
+        judge(fake_bears(w.os, (int)h.bearer) >= os_mode(q->mode), q, "granted, but the system's lock is not there");
         if (fx->relock) {
                 if (own == NULL)        /* the kernel knew of it before the table did */
-                        check(!q->shared, "a relock of what was not held");
+                        judge(!q->shared, q, "a relock of what was not held");
                 else
-                        check(own->token == fx->token, "a relock changed the token");
+                        judge(own->token == fx->token, q, "a relock changed the token");
         } else {
-                check(head_of(q->file) == q, "granted before its turn");
-                check(!others_conflict(q), "granted although another holds");
-                check(fx->token > w.last_token, "a token that does not grow");
+                judge(head_of(q->file) == q, q, "granted before its turn");
+                judge(!others_conflict(q), q, "granted although another holds");
+                judge(fx->token > w.last_token, q, "a token that does not grow");
                 w.last_token = fx->token;
         }
         w.grants++;
@@ -260,28 +290,28 @@ static void on_reply(const struct table_effect *fx)
                 break;
         case OUT_REFUSED:
                 w.refusals++;
-                check(q->nonblock, "refused, but it would have waited");
-                check(q->saw_busy || others_conflict(q) || blocking_wish_waits(q->file, q), "refused, but nobody has it");
+                judge(q->nonblock, q, "refused, but it would have waited");
+                judge(q->saw_busy || others_conflict(q) || blocking_wish_waits(q->file, q), q, "refused, but nobody has it");
                 break;
         case OUT_TIMED_OUT:
                 w.timeouts++;
-                check(w.now >= q->deadline, "timed out too early");
+                judge(w.now >= q->deadline, q, "timed out too early");
                 break;
         case OUT_DEADLOCK:
                 w.deadlocks++;
-                check(upgrader_of(q->file, q) != NULL, "a deadlock without a first upgrader");
+                judge(upgrader_of(q->file, q) != NULL, q, "a deadlock without a first upgrader");
                 break;
         case OUT_CANCELLED:
                 w.cancels++;
-                check(q->cancelled, "cancelled by nobody");
+                judge(q->cancelled, q, "cancelled by nobody");
                 break;
         case OUT_LOST:
                 w.losses++;
-                check(q->saw_loss, "lost, but the system took nothing");
+                judge(q->saw_loss, q, "lost, but the system took nothing");
                 lose_all_of(q);
                 break;
         case OUT_FAILED:
-                check(q->saw_failure, "failed, but the system did not");
+                judge(q->saw_failure, q, "failed, but the system did not");
                 break;
         case OUT_DUPLICATE:
         case OUT_LIMIT:
@@ -430,13 +460,47 @@ static void apply(const struct table_effect *fx)
         }
 }
 
+/* --trace yes: the whole history, for a short walk to a failure. */
+static void print_step(const struct table_event *ev, const struct table_effects *fx)
+{
+        static const char *const events[] = {"lock", "unlock", "cancel", "session-end", "os-done", "timer"};
+        static const char *const effects[] = {"reply", "os-lock", "os-cancel", "os-unlock", "os-downgrade", "os-keep", "os-drop", "waiting"};
+        size_t i;
+
+        printf("[%" PRId64 "] %s session %" PRIu64 " cookie %" PRIu64 " inode %" PRIu64 " bearer %" PRIu64 " mode %d bears %d nonblock %d op %" PRIu64 " result %d\n", ev->now_ms,
+               events[ev->kind], ev->session, ev->cookie, ev->key.inode, ev->bearer, (int)ev->mode, (int)ev->bears, ev->nonblock, ev->op, (int)ev->result);
+        for (i = 0; i < fx->count; i++) {
+                const struct table_effect *e = &fx->items[i];
+
+                printf("      %s cookie %" PRIu64 " outcome %d bearer %" PRIu64 " mode %d op %" PRIu64 " wait %d fresh %d convert %d\n", effects[e->kind], e->cookie,
+                       (int)e->outcome, e->bearer, (int)e->mode, e->op, e->wait, e->fresh, e->convert);
+        }
+        fflush(stdout);
+}
+
+/* A conversion has lost it, and the owner is told in a moment. */
+static bool loss_is_on_its_way(const struct hold *h)
+{
+        size_t i;
+
+        for (i = 0; i < REQUESTS_MAX; i++)
+                if (w.wishes[i].live && w.wishes[i].saw_loss && same_owner(h, &w.wishes[i]))
+                        return true;
+        return false;
+}
+
 static void check_holds(void)
 {
         size_t i;
 
-        for (i = 0; i < HOLDS_MAX; i++)
-                if (w.holds[i].live)
-                        check(fake_bears(w.os, (int)w.holds[i].bearer) >= os_mode(w.holds[i].mode), "a holder's lock is gone in the system");
+        for (i = 0; i < HOLDS_MAX; i++) {
+                const struct hold *h = &w.holds[i];
+
+                if (!h->live || fake_bears(w.os, (int)h->bearer) >= os_mode(h->mode) || loss_is_on_its_way(h))
+                        continue;
+                print_file(h->file);
+                fail("a holder's lock is gone in the system");
+        }
 }
 
 /* Tries are usually answered before anything else happens, as the engine does it; here not always. */
@@ -461,6 +525,8 @@ static void step(struct table_event *ev)
         ev->now_ms = w.now;
         ev->clock_us = w.clock;
         table_step(w.table, ev, &fx);
+        if (w.trace)
+                print_step(ev, &fx);
         for (i = 0; i < fx.count; i++)
                 apply(&fx.items[i]);
         free(fx.items);
@@ -483,6 +549,23 @@ static void judge_at_once(const struct wish *q, const struct hold *own)
         /* What the recipe promises: locking again what one holds is answered at once. */
         if (own != NULL && (q->mode == own->mode || q->mode == TABLE_SH))
                 check(!q->live, "a relock had to wait");
+}
+
+/* A description that bore a lock which the table did not know of: it is on the books now, whatever became of the request. */
+static void learn_found_hold(const struct wish *q)
+{
+        struct table_holder h;
+        size_t i;
+
+        for (i = 0; table_holder_at(w.table, key_of(q->file), i, &h); i++) {
+                struct table_effect found = {.lock = h.lock, .mode = h.mode, .token = h.token};
+
+                if (h.session != q->session || h.bearer != q->bearer || hold_of_lock(h.lock) != NULL)
+                        continue;
+                add_hold(q, &found, h.bearer);
+                if (h.token > w.last_token)
+                        w.last_token = h.token;
+        }
 }
 
 static void move_lock(void)
@@ -532,6 +615,7 @@ static void move_lock(void)
         probe.since = w.now;
         probe.nonblock = chance(35);
         probe.deadline = !probe.nonblock && chance(40) ? w.now + 1 + (int64_t)roll(60) : TABLE_NEVER;
+        probe.saw_busy = others_conflict(&probe) || blocking_wish_waits(probe.file, NULL);      /* a refusal may come a little later */
         probe.upgrade = own != NULL && own->mode == TABLE_SH && probe.mode == TABLE_EX;
         ev.session = probe.session;
         ev.cookie = probe.cookie;
@@ -550,6 +634,8 @@ static void move_lock(void)
         }
         *q = probe;
         step(&ev);
+        if (!probe.shared)
+                learn_found_hold(&probe);
         judge_at_once(q->cookie == probe.cookie ? q : &probe, own);
 }
 
@@ -797,6 +883,8 @@ int main(int argc, char **argv)
                         steps = strtoull(argv[i + 1], NULL, 10);
                 else if (strcmp(argv[i], "--seed") == 0)
                         w.seed = strtoull(argv[i + 1], NULL, 10);
+                else if (strcmp(argv[i], "--trace") == 0)
+                        w.trace = strcmp(argv[i + 1], "yes") == 0;
         }
         printf("walk: %" PRIu64 " steps, seed %" PRIu64 "\n", steps, w.seed);
         fflush(stdout);
