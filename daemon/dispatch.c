@@ -398,10 +398,24 @@ void dispatch_close(struct dispatch *d, struct client *c)
         registry_client_remove(&d->registry, c);
 }
 
+void dispatch_tell_lost(struct dispatch *d, const struct grant *g, const char *by)
+{
+        struct pl_writer w;
+
+        pl_notification_begin(&w, &d->out, "lost");
+        pl_write_integer(&w, "lock", (int64_t)g->lock);
+        pl_write_string(&w, "path", g->label);
+        pl_write_string(&w, "by", by);
+        pl_reply_end(&w);
+        dispatch_flush(d, g->client, true);
+}
+
 void dispatch_report(void *arg, const struct table_effect *fx)
 {
         if (fx->kind == FX_REPLY)
                 locking_replied(arg, fx);
+        else if (fx->kind == FX_LOST)
+                locking_lost(arg, fx);
         else
                 notices_waiting(arg, fx);
 }
@@ -416,7 +430,6 @@ void dispatch_stop(struct dispatch *d, const char *by)
 {
         struct request *q, *older;
         struct grant *g;
-        struct pl_writer w;
 
         d->stopping = true;
         /* From the youngest on, so that nobody is granted by the cancelling of one before him. */
@@ -429,11 +442,6 @@ void dispatch_stop(struct dispatch *d, const char *by)
         for (g = d->registry.grants; g != NULL; g = g->hh.next) {
                 if (!g->by_path)
                         continue;
-                pl_notification_begin(&w, &d->out, "lost");
-                pl_write_integer(&w, "lock", (int64_t)g->lock);
-                pl_write_string(&w, "path", g->label);
-                pl_write_string(&w, "by", by);
-                pl_reply_end(&w);
-                dispatch_flush(d, g->client, true);
+                dispatch_tell_lost(d, g, by);
         }
 }

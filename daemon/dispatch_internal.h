@@ -36,11 +36,15 @@ void dispatch_refuse_member(struct dispatch *d, const struct client *c, const st
 void dispatch_refuse_limit(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *limit, const char *text);
 void dispatch_refuse_os(struct dispatch *d, const struct client *c, const struct pl_id *id, const struct file_error *e, const char *path);
 
+/* Notification `lost` to the owner of `g`. */
+void dispatch_tell_lost(struct dispatch *d, const struct grant *g, const char *by);
+
 /* locking.c */
 void locking_lock(struct dispatch *d, struct client *c, const struct pl_request *r);
 void locking_unlock(struct dispatch *d, struct client *c, const struct pl_request *r);
 void locking_cancel(struct dispatch *d, struct client *c, const struct pl_request *r);
 void locking_replied(struct dispatch *d, const struct table_effect *fx);
+void locking_lost(struct dispatch *d, const struct table_effect *fx);
 /* The request is over: nothing of it is left here. */
 void locking_forget(struct dispatch *d, struct request *q);
 /* The oldest descriptor of the client's queue; false when none is there. *fd may be a hole. */

@@ -195,6 +195,7 @@ static void apply(struct engine *e, const struct table_effect *fx)
         switch (fx->kind) {
         case FX_REPLY:
         case FX_WAITING:
+        case FX_LOST:
                 e->report(e->arg, fx);
                 break;
         case FX_OS_LOCK:

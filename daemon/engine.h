@@ -11,7 +11,7 @@
 
 struct engine;
 
-/* FX_REPLY and FX_WAITING, in their order. Must not destroy the engine; may submit. */
+/* FX_REPLY, FX_WAITING and FX_LOST, in their order. Must not destroy the engine; may submit. */
 typedef void engine_report(void *arg, const struct table_effect *fx);
 
 struct engine *engine_create(uv_loop_t *loop, struct files *files, unsigned threads, engine_report *report, void *arg);

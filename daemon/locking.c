@@ -235,18 +235,16 @@ static void refused_by_holders(struct dispatch *d, const struct request *q, int 
         dispatch_flush(d, q->client, q->id.kind != PL_ID_NONE);
 }
 
-/* The lock with which an upgrade began is gone. */
-static void forget_lost(struct dispatch *d, const struct client *c)
+void locking_lost(struct dispatch *d, const struct table_effect *fx)
 {
-        struct grant *g, *next;
+        struct grant *g = registry_grant(&d->registry, fx->lock);
 
-        for (g = c->grants; g != NULL; g = next) {
-                next = g->next;
-                if (table_lock(engine_table(d->engine), g->lock, NULL, NULL))
-                        continue;
-                d->path_locks -= g->by_path;
-                registry_grant_remove(&d->registry, g);
-        }
+        if (g == NULL)
+                return;
+        d->metrics.lost++;
+        dispatch_tell_lost(d, g, "outside");
+        d->path_locks -= g->by_path;
+        registry_grant_remove(&d->registry, g);
 }
 
 void locking_replied(struct dispatch *d, const struct table_effect *fx)
@@ -283,8 +281,6 @@ void locking_replied(struct dispatch *d, const struct table_effect *fx)
                 dispatch_refuse(d, q->client, &q->id, d->stopping ? PL_E_SHUTTING_DOWN : PL_E_CANCELLED, NULL);
                 break;
         case OUT_LOST:
-                d->metrics.lost++;
-                forget_lost(d, q->client);
                 dispatch_refuse(d, q->client, &q->id, PL_E_LOST, "somebody outside took the file while its lock was being upgraded");
                 break;
         case OUT_FAILED:

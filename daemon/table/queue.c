@@ -339,12 +339,17 @@ static void lose(struct table *t, struct holder *own)
         struct resource *r = own->resource;
         struct bearer *b = own->bearer;
         struct holder *h, *next;
+        struct table_effect *fx;
 
         for (h = TAILQ_FIRST(&r->holders); h != NULL; h = next) {
                 next = TAILQ_NEXT(h, entry);
                 if (h->bearer != b)
                         continue;
                 h->upgrade = NULL;
+                fx = emit(t, FX_LOST);
+                fx->session = h->session;
+                fx->lock = h->id;
+                fx->key = r->key;
                 store_free_holder(t, h);
                 b->mode = TABLE_NONE;
                 store_drop_bearer(t, b);
@@ -364,6 +369,7 @@ static void ghost_done(struct table *t, struct request *q, enum table_os_result 
 
 static void upgrade_done(struct table *t, struct request *q, const struct table_event *ev)
 {
+        struct resource *r = q->resource;
         struct holder *own = q->upgrade;
 
         switch (ev->result) {
@@ -371,8 +377,10 @@ static void upgrade_done(struct table *t, struct request *q, const struct table_
                 grant_upgrade(t, q);
                 break;
         case OS_LOST:
-                queue_answer(t, q, OUT_LOST, 0);
                 lose(t, own);
+                q->upgrade = NULL;
+                r->upgrader = NULL;
+                queue_answer(t, q, OUT_LOST, 0);
                 break;
         case OS_FAILED:
                 queue_answer(t, q, OUT_FAILED, ev->error);

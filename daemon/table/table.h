@@ -100,6 +100,7 @@ enum table_effect_kind {
         FX_OS_DOWNGRADE,/* EX -> SH on `bearer`: cannot fail, no answer */
         FX_OS_KEEP,     /* one reference more on `bearer` */
         FX_OS_DROP,     /* one reference on `bearer` is given back (closed with the last), after any unlock before it */
+        FX_LOST,        /* `lock` of `session` is gone: an outsider took the file during a conversion. Comes before the REPLY, if any */
         FX_WAITING      /* request `request` is queued or its position or holders changed */
 };
 
@@ -108,7 +109,7 @@ struct table_effect {
         enum table_outcome outcome;     /* FX_REPLY */
         uint64_t session, cookie;       /* FX_REPLY, FX_WAITING */
         table_id request;               /* FX_REPLY, FX_WAITING */
-        table_id lock;                  /* FX_REPLY: 0 when detached */
+        table_id lock;                  /* FX_REPLY: 0 when detached; FX_LOST */
         struct table_key key;           /* FX_REPLY, FX_OS_LOCK */
         enum table_mode mode;
         uint64_t token;

@@ -61,8 +61,8 @@ static struct {
                 int fresh;
         } fresh[REQUESTS_MAX];
         struct {
-                bool live, tried;
-                uint64_t op;
+                bool live;
+                uint64_t op, bearer;
                 enum table_os_result result;
         } late[REQUESTS_MAX];                   /* tries whose answer is not told yet */
         uint64_t steps, grants, refusals, timeouts, deadlocks, cancels, losses, races;
@@ -270,13 +270,15 @@ static void judge_granted(struct wish *q, const struct table_effect *fx)
                 w.last_token = fx->token;
 }
 
-static void lose_all_of(const struct wish *q)
+static void on_lost(const struct table_effect *fx)
 {
-        size_t i;
+        struct hold *h = hold_of_lock(fx->lock);
 
-        for (i = 0; i < HOLDS_MAX; i++)
-                if (w.holds[i].live && same_owner(&w.holds[i], q))
-                        w.holds[i].live = false;
+        if (h == NULL)
+                return;         /* given up in the same moment */
+        check(h->session == fx->session, "a loss told to the wrong session");
+        check(fake_bears(w.os, (int)h->bearer) < os_mode(h->mode), "said to be lost, but the system's lock is there");
+        h->live = false;
 }
 
 static void on_reply(const struct table_effect *fx)
@@ -307,8 +309,7 @@ static void on_reply(const struct table_effect *fx)
                 break;
         case OUT_LOST:
                 w.losses++;
-                judge(q->saw_loss, q, "lost, but the system took nothing");
-                lose_all_of(q);
+                judge(q->saw_loss && own_hold(q) == NULL, q, "lost, but the system took nothing");
                 break;
         case OUT_FAILED:
                 judge(q->saw_failure, q, "failed, but the system did not");
@@ -421,6 +422,7 @@ static void os_lock(const struct table_effect *fx)
                 ;
         w.late[i].live = true;
         w.late[i].op = fx->op;
+        w.late[i].bearer = fx->bearer;
         w.late[i].result = table_result(result);
 }
 
@@ -450,6 +452,9 @@ static void apply(const struct table_effect *fx)
                 check(fake_bears(w.os, (int)fx->bearer) == OSLOCK_EX, "downgraded what is not exclusive");
                 fake_downgrade(w.os, (int)fx->bearer);
                 break;
+        case FX_LOST:
+                on_lost(fx);
+                break;
         case FX_OS_KEEP:
                 check(w.references[fx->bearer] > 0, "kept what was gone");
                 w.references[fx->bearer]++;
@@ -464,7 +469,7 @@ static void apply(const struct table_effect *fx)
 static void print_step(const struct table_event *ev, const struct table_effects *fx)
 {
         static const char *const events[] = {"lock", "unlock", "cancel", "session-end", "os-done", "timer"};
-        static const char *const effects[] = {"reply", "os-lock", "os-cancel", "os-unlock", "os-downgrade", "os-keep", "os-drop", "waiting"};
+        static const char *const effects[] = {"reply", "os-lock", "os-cancel", "os-unlock", "os-downgrade", "os-keep", "os-drop", "lost", "waiting"};
         size_t i;
 
         printf("[%" PRId64 "] %s session %" PRIu64 " cookie %" PRIu64 " inode %" PRIu64 " bearer %" PRIu64 " mode %d bears %d nonblock %d op %" PRIu64 " result %d\n", ev->now_ms,
@@ -484,7 +489,7 @@ static bool loss_is_on_its_way(const struct hold *h)
         size_t i;
 
         for (i = 0; i < REQUESTS_MAX; i++)
-                if (w.wishes[i].live && w.wishes[i].saw_loss && same_owner(h, &w.wishes[i]))
+                if (w.late[i].live && w.late[i].result == OS_LOST && w.late[i].bearer == h->bearer)
                         return true;
         return false;
 }
