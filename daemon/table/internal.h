@@ -74,6 +74,8 @@ struct resource {
         unsigned streak;                        /* hand-overs in a row */
         int64_t streak_since_ms;
         bool released;                          /* an owner has left since the last grant */
+        bool touched;                           /* in the list of those that session_end() has to pump */
+        struct resource *next_touched;
         UT_hash_handle hh;
 };
 
@@ -135,6 +137,7 @@ void store_keep_bearer(struct table *t, struct bearer *b);         /* one user m
 void store_drop_bearer(struct table *t, struct bearer *b);                      /* one user less, with its OS_DROP */
 struct session_records *store_session(struct table *t, uint64_t id);            /* found or made */
 struct session_records *store_find_session(const struct table *t, uint64_t id);
+void store_leave_session(struct table *t, uint64_t id);                         /* one record less; freed with the last */
 struct holder *store_holder(const struct table *t, const struct owner *o);
 struct request *store_waiting(const struct table *t, const struct owner *o);
 /* A waiting request with its reserve and a session; does not enter the queue. NULL: no memory. */

@@ -334,10 +334,9 @@ static bool take_fresh(struct table *t, struct request *q, uint64_t id)
         return true;
 }
 
-static void lose(struct table *t, struct holder *own)
+/* A conversion has cost the bearer its lock. The caller refers to it as well: it stays. */
+static void lose(struct table *t, struct resource *r, struct bearer *b)
 {
-        struct resource *r = own->resource;
-        struct bearer *b = own->bearer;
         struct holder *h, *next;
         struct table_effect *fx;
 
@@ -360,8 +359,8 @@ static void ghost_done(struct table *t, struct request *q, enum table_os_result 
 {
         if (result == OS_TAKEN)
                 give_back(t, q, q->bearer);
-        if (result == OS_LOST && q->upgrade != NULL)
-                lose(t, q->upgrade);
+        if (result == OS_LOST)
+                lose(t, q->resource, q->bearer);
         q->resource->released = true;
         store_drop_bearer(t, q->bearer);
         store_free_request(t, q);
@@ -377,7 +376,7 @@ static void upgrade_done(struct table *t, struct request *q, const struct table_
                 grant_upgrade(t, q);
                 break;
         case OS_LOST:
-                lose(t, own);
+                lose(t, r, own->bearer);
                 q->upgrade = NULL;
                 r->upgrader = NULL;
                 queue_answer(t, q, OUT_LOST, 0);

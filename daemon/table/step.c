@@ -193,32 +193,44 @@ static void cancel(struct table *t, const struct table_event *ev)
         queue_pump(t, r);
 }
 
-/* Requests first, youngest first, so that nothing is granted to a session that is over. */
+/* A list of the resources that an event has touched, through the resources themselves. */
+static void touch(struct resource **touched, struct resource *r)
+{
+        if (r->touched)
+                return;
+        r->touched = true;
+        r->next_touched = *touched;
+        *touched = r;
+}
+
+/* All that the session had is gone before anybody is served, so that nothing is granted to a session that is over. */
 static void session_end(struct table *t, const struct table_event *ev)
 {
-        struct session_records *s;
+        struct session_records *s = store_find_session(t, ev->session);
+        struct resource *touched = NULL, *r;
         struct request *q, *next;
-        struct holder *h;
-        struct resource *r;
-        bool found = true;
+        struct holder *h, *next_holder;
 
-        while (found && (s = store_find_session(t, ev->session)) != NULL) {
-                found = false;
-                for (q = LIST_FIRST(&s->requests); q != NULL; q = next) {
-                        next = LIST_NEXT(q, of_session);
-                        if (q->state != REQUEST_WAITING)
-                                continue;
-                        r = q->resource;
-                        queue_answer(t, q, OUT_CANCELLED, 0);
-                        queue_pump(t, r);
-                        found = true;
-                        break;  /* the pump may have changed the list */
-                }
+        if (s == NULL)
+                return;
+        s->count++;     /* keeps the record while we walk */
+        for (q = LIST_FIRST(&s->requests); q != NULL; q = next) {
+                next = LIST_NEXT(q, of_session);
+                if (q->state != REQUEST_WAITING)
+                        continue;
+                touch(&touched, q->resource);
+                queue_answer(t, q, OUT_CANCELLED, 0);
         }
-        while ((s = store_find_session(t, ev->session)) != NULL && (h = LIST_FIRST(&s->holders)) != NULL) {
-                r = h->resource;
+        for (h = LIST_FIRST(&s->holders); h != NULL; h = next_holder) {
+                next_holder = LIST_NEXT(h, of_session);
+                touch(&touched, h->resource);
                 /* A passed description is only closed: a child that inherited it keeps the lock, as with flock(1). */
                 queue_release(t, h, h->bearer->shared);
+        }
+        store_leave_session(t, ev->session);
+        while ((r = touched) != NULL) {
+                touched = r->next_touched;
+                r->touched = false;
                 queue_pump(t, r);
         }
 }

@@ -171,7 +171,7 @@ struct session_records *store_session(struct table *t, uint64_t id)
         return s;
 }
 
-static void leave_session(struct table *t, uint64_t id)
+void store_leave_session(struct table *t, uint64_t id)
 {
         struct session_records *s = store_find_session(t, id);
 
@@ -239,7 +239,7 @@ fail:
         if (q != NULL)
                 free(q->reserve);
         free(q);
-        leave_session(t, ev->session);
+        store_leave_session(t, ev->session);
         return NULL;
 }
 
@@ -250,7 +250,7 @@ void store_free_request(struct table *t, struct request *q)
         heap_remove(t, q);
         slots_remove(&t->request_slots, q->id);
         LIST_REMOVE(q, of_session);
-        leave_session(t, q->session);
+        store_leave_session(t, q->session);
         free(q->reserve);
         free(q);
 }
@@ -297,7 +297,7 @@ void store_free_holder(struct table *t, struct holder *h)
         r->holder_count--;
         r->exclusive_count -= h->mode == TABLE_EX;
         t->counts.locks--;
-        leave_session(t, h->session);
+        store_leave_session(t, h->session);
         free(h);
 }
 

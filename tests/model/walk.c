@@ -61,6 +61,9 @@ static struct {
                 int fresh;
         } fresh[REQUESTS_MAX];
         struct {
+                uint64_t op, bearer;
+        } ops[REQUESTS_MAX];                    /* asked of the system, not answered to the table */
+        struct {
                 bool live;
                 uint64_t op, bearer;
                 enum table_os_result result;
@@ -389,6 +392,9 @@ static void tell(uint64_t op, enum table_os_result result)
         struct table_event ev = {.kind = EV_OS_DONE, .op = op, .result = result, .error = 5};
         size_t i;
 
+        for (i = 0; w.ops[i].op != op; i++)
+                ;
+        w.ops[i].op = 0;
         for (i = 0; i < REQUESTS_MAX; i++) {
                 if (w.fresh[i].op != op)
                         continue;
@@ -408,6 +414,10 @@ static void os_lock(const struct table_effect *fx)
         enum oslock_result result;
         size_t i;
 
+        for (i = 0; w.ops[i].op != 0; i++)
+                check(i + 1 < REQUESTS_MAX, "too many questions to the system");
+        w.ops[i].op = fx->op;
+        w.ops[i].bearer = fx->bearer;
         if (fx->wait) {
                 start_wait(fx);
                 return;
@@ -556,6 +566,16 @@ static void judge_at_once(const struct wish *q, const struct hold *own)
                 check(!q->live, "a relock had to wait");
 }
 
+static bool op_under_way(uint64_t bearer)
+{
+        size_t i;
+
+        for (i = 0; i < REQUESTS_MAX; i++)
+                if (w.ops[i].op != 0 && w.ops[i].bearer == bearer)
+                        return true;
+        return false;
+}
+
 /* A description that bore a lock which the table did not know of: it is on the books now, whatever became of the request. */
 static void learn_found_hold(const struct wish *q)
 {
@@ -634,7 +654,7 @@ static void move_lock(void)
         ev.deadline_ms = probe.deadline;
         if (!probe.shared) {
                 ev.bears = (enum table_mode)fake_bears(w.os, d);
-                if (own == NULL && ev.bears == TABLE_SH && probe.mode == TABLE_EX)
+                if (own == NULL && ev.bears == TABLE_SH && probe.mode == TABLE_EX && !op_under_way(probe.bearer))
                         probe.upgrade = true;
         }
         *q = probe;
