@@ -285,7 +285,7 @@ static bool start_head(struct table *t, struct resource *r, struct request *q)
                 return false;
         }
         if (may_hold(r, q->mode)) {
-                if (q->in_hand || (q->bearer->mode >= q->mode && q->bearer->holders > 0)) {
+                if (q->in_hand || q->bearer->holders > 0) {    /* a sharer joins the description that has it */
                         grant(t, q);
                         return true;
                 }

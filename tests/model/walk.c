@@ -53,6 +53,7 @@ static struct {
         size_t references[FAKE_DESCRIPTIONS];   /* the daemon's, per bearer */
         int shared_bearer[FILES];               /* as files.c keeps it; 0: none */
         int passed[PASSED];                     /* the clients' own references; 0: not open */
+        bool left_over[FAKE_DESCRIPTIONS];      /* closed with its lock on: it lives on with the client's own descriptor */
         int outsiders[OUTSIDERS];
         bool outsider_waits[OUTSIDERS];
         uint64_t session_ids[SESSIONS], last_session;
@@ -709,6 +710,8 @@ static void move_unlock(void)
         ev.close_only = !h->shared && chance(30);
         cancel_upgrade_of(h);
         h->live = false;
+        if (ev.close_only)
+                w.left_over[h->bearer] = true;
         step(&ev);
 }
 
@@ -739,6 +742,13 @@ static void move_cancel(void)
         check(wish_of(q->cookie) == NULL || !q->live || q->cookie == 0, "a cancelled request was not answered");
 }
 
+static void leave_behind(struct hold *h)
+{
+        h->live = false;
+        if (!h->shared)
+                w.left_over[h->bearer] = true;
+}
+
 static void move_session_end(void)
 {
         struct table_event ev = {.kind = EV_SESSION_END};
@@ -752,7 +762,7 @@ static void move_session_end(void)
                         w.wishes[i].cancelled = true;
         for (i = 0; i < HOLDS_MAX; i++)
                 if (w.holds[i].live && w.holds[i].session == ev.session)
-                        w.holds[i].live = false;
+                        leave_behind(&w.holds[i]);
         step(&ev);
         for (i = 0; i < REQUESTS_MAX; i++)
                 check(!w.wishes[i].live || w.wishes[i].session != ev.session, "a request outlived its session");
@@ -788,6 +798,7 @@ static void move_description(void)
 
         if (w.passed[i] == 0) {
                 w.passed[i] = fake_open(w.os, (int)roll(FILES));
+                w.left_over[w.passed[i]] = false;
                 return;
         }
         fake_close(w.os, w.passed[i]);
@@ -832,6 +843,27 @@ static void settle(void)
         }
 }
 
+/* No lock without a holder: neither forgotten by the table nor granted to somebody who had left. */
+static void judge_leftovers(void)
+{
+        size_t d, i;
+
+        for (d = 1; d < FAKE_DESCRIPTIONS; d++) {
+                bool held = false, ours = w.references[d] > 0;
+
+                for (i = 0; i < PASSED; i++)
+                        ours |= w.passed[i] == (int)d;
+                for (i = 0; i < HOLDS_MAX; i++)
+                        held |= w.holds[i].live && w.holds[i].bearer == d;
+                if (!ours || held)
+                        continue;
+                if (fake_bears(w.os, (int)d) == OSLOCK_NONE)
+                        w.left_over[d] = false;
+                else if (!w.left_over[d])
+                        fail("a description bears a lock that nobody holds");
+        }
+}
+
 static void judge_rest(void)
 {
         struct wish *head;
@@ -840,6 +872,7 @@ static void judge_rest(void)
         settle();
         pass_time(TABLE_UPGRADE_RETRY_MAX_MS + 1);
         settle();
+        judge_leftovers();
         for (file = 0; file < FILES; file++) {
                 head = head_of(file);
                 if (head == NULL)
@@ -864,7 +897,8 @@ static void judge_end(void)
                 for (k = 0; k < REQUESTS_MAX; k++)
                         w.wishes[k].cancelled |= w.wishes[k].session == ev.session;
                 for (k = 0; k < HOLDS_MAX; k++)
-                        w.holds[k].live &= w.holds[k].session != ev.session;
+                        if (w.holds[k].live && w.holds[k].session == ev.session)
+                                leave_behind(&w.holds[k]);
                 step(&ev);
         }
         settle();
