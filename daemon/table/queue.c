@@ -78,8 +78,6 @@ void queue_leave(struct table *t, struct request *q)
                 r->upgrader = NULL;
                 q->upgrade->upgrade = NULL;
         }
-        if (TAILQ_EMPTY(&r->queue))
-                r->streak = 0;
 }
 
 static void reply(struct table *t, const struct request *q, enum table_outcome outcome, int error)
@@ -292,7 +290,7 @@ static bool start_head(struct table *t, struct resource *r, struct request *q)
                 start_op(t, q, false, false);
                 return false;
         }
-        if (!q->in_hand && outsiders_turn(t, r) && r->upgrader == NULL)
+        if (!q->nonblock && !q->in_hand && outsiders_turn(t, r) && r->upgrader == NULL)
                 start_op(t, q, true, q->bearer->holders > 0);
         return false;
 }

@@ -1,4 +1,7 @@
-/* What os/oslock.h promises, tried against the real system: with outsiders in other descriptions of the same file. */
+/*
+ * What os/oslock.h promises, tried against the real system and against the fake one: with outsiders in other descriptions of the
+ * same file. What a fake cannot break without the contract noticing, a test that uses it may believe.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -7,20 +10,16 @@
 
 #include <uv.h>
 
+#include "descriptions.h"
 #include "oslock.h"
 
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #define ANSWERS_MAX 64
 
 struct fixture {
         uv_loop_t loop;
         struct oslock_pool *pool;
-        char path[64];
         int ours, outsider;
         size_t answers;
         uint64_t ops[ANSWERS_MAX];
@@ -37,24 +36,15 @@ static void on_done(void *arg, uint64_t op, enum oslock_result result, int error
         f->results[f->answers++] = result;
 }
 
-static int open_again(const struct fixture *f)
-{
-        int fd = open(f->path, O_RDONLY | O_CLOEXEC);
-
-        assert_true(fd >= 0);
-        return fd;
-}
-
 static int set_up_with(void **state, unsigned threads)
 {
         struct fixture *f = calloc(1, sizeof *f);
 
-        snprintf(f->path, sizeof f->path, "/tmp/portalock-oslock-XXXXXX");
-        close(mkstemp(f->path));
+        descriptions_begin();
         uv_loop_init(&f->loop);
         f->pool = oslock_pool_create(&f->loop, threads, on_done, f);
-        f->ours = open_again(f);
-        f->outsider = open_again(f);
+        f->ours = description_open();
+        f->outsider = description_open();
         *state = f;
         return f->pool == NULL;
 }
@@ -77,9 +67,9 @@ static int tear_down(void **state)
                 oslock_pool_destroy(f->pool);
         uv_run(&f->loop, UV_RUN_DEFAULT);
         assert_int_equal(uv_loop_close(&f->loop), 0);
-        close(f->ours);
-        close(f->outsider);
-        unlink(f->path);
+        description_close(f->ours);
+        description_close(f->outsider);
+        descriptions_end();
         free(f);
         return 0;
 }
@@ -123,15 +113,15 @@ static void a_refused_upgrade_keeps_its_shared_lock(void **state)
 static void a_duplicate_bears_the_lock_until_the_last_one_is_closed(void **state)
 {
         struct fixture *f = *state;
-        int other = dup(f->ours), error = 0;
+        int other = description_dup(f->ours), error = 0;
 
         assert_int_equal(oslock_try(f->ours, OSLOCK_EX, &error), OSLOCK_TAKEN);
         assert_int_equal(oslock_bears(other), OSLOCK_EX);
-        close(f->ours);
+        description_close(f->ours);
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_BUSY);
-        close(other);
+        description_close(other);
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
-        f->ours = open_again(f);
+        f->ours = description_open();
 }
 
 static void a_wait_is_answered_when_the_outsider_lets_go(void **state)
@@ -204,7 +194,7 @@ static void one_wait_past_the_bound_of_threads_retries(void **state)
 
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
         for (i = 0; i < 5; i++) {
-                fds[i] = open_again(f);
+                fds[i] = description_open();
                 assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, fds[i], OSLOCK_SH), 0);
         }
         oslock_pool_stats(f->pool, &stats);
@@ -214,7 +204,7 @@ static void one_wait_past_the_bound_of_threads_retries(void **state)
         await_answers(f, 5);
         for (i = 0; i < 5; i++) {
                 assert_int_equal(f->results[i], OSLOCK_TAKEN);
-                close(fds[i]);
+                description_close(fds[i]);
         }
 }
 

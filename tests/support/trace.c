@@ -1,0 +1,238 @@
+#include "trace.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct table_key the_file = {.device = 8, .inode = 42};
+
+static void note(struct trace *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void note(struct trace *t, const char *format, ...)
+{
+        va_list args;
+
+        va_start(args, format);
+        t->len += (size_t)vsnprintf(t->log + t->len, sizeof t->log - t->len, format, args);
+        va_end(args);
+        assert_true(t->len < sizeof t->log);
+}
+
+static const char *mode_name(enum table_mode mode)
+{
+        return mode == TABLE_EX ? "EX" : mode == TABLE_SH ? "SH" : "none";
+}
+
+/* A cookie carries its session. */
+static char who_asked(uint64_t cookie)
+{
+        return (char)('A' + cookie % 26);
+}
+
+static char who_waits(const struct trace *t, uint64_t op)
+{
+        struct table_waiter w;
+        size_t i;
+
+        for (i = 0; table_waiter_at(t->table, the_file, i, &w); i++)
+                if (w.request == op)
+                        return who_asked(w.cookie);
+        return '?';     /* its request has been answered already */
+}
+
+static void note_reply(struct trace *t, const struct table_effect *fx)
+{
+        static const char *const words[] = {[OUT_REFUSED] = "refused", [OUT_TIMED_OUT] = "timed out", [OUT_DEADLOCK] = "deadlock",
+                                            [OUT_CANCELLED] = "cancelled", [OUT_LOST] = "lost it", [OUT_FAILED] = "failed",
+                                            [OUT_DUPLICATE] = "asked twice", [OUT_LIMIT] = "over a limit"};
+        char who = who_asked(fx->cookie);
+
+        if (fx->outcome != OUT_GRANTED) {
+                note(t, "%c %s\n", who, words[fx->outcome]);
+                return;
+        }
+        note(t, "%c %s %s\n", who, fx->relock ? "still has" : "has", mode_name(fx->mode));
+        t->locks[who - 'A'] = fx->lock;
+        t->tokens[who - 'A'] = fx->token;
+}
+
+static bool outsider_bars(const struct trace *t, const struct table_effect *fx)
+{
+        return t->outside == TABLE_EX || (t->outside == TABLE_SH && fx->mode == TABLE_EX);
+}
+
+/* True: *result is the answer to a try, due at once. */
+static bool note_os_lock(struct trace *t, const struct table_effect *fx, enum table_os_result *result)
+{
+        char who = who_waits(t, fx->op);
+
+        if (fx->wait)
+                note(t, "kernel: wait %s for %c%s\n", mode_name(fx->mode), who, fx->fresh ? " on a new description" : "");
+        else if (fx->convert)
+                note(t, "kernel: upgrade for %c\n", who);
+        else if (t->slow)
+                note(t, "kernel: try %s for %c\n", mode_name(fx->mode), who);
+        t->op = fx->op;
+        t->fresh = fx->fresh ? 1000 + fx->op : 0;
+        *result = outsider_bars(t, fx) ? OS_BUSY : OS_TAKEN;
+        return !t->slow && !fx->wait;
+}
+
+static bool note_effect(struct trace *t, const struct table_effect *fx, enum table_os_result *result)
+{
+        switch (fx->kind) {
+        case FX_REPLY:
+                note_reply(t, fx);
+                break;
+        case FX_WAITING:
+                note(t, "%c waits\n", who_asked(fx->cookie));
+                t->requests[who_asked(fx->cookie) - 'A'] = fx->request;
+                break;
+        case FX_OS_LOCK:
+                return note_os_lock(t, fx, result);
+        case FX_OS_CANCEL:
+                note(t, "kernel: end the wait\n");
+                break;
+        case FX_OS_UNLOCK:
+                note(t, "kernel: unlock\n");
+                break;
+        case FX_OS_DOWNGRADE:
+                note(t, "kernel: downgrade\n");
+                break;
+        case FX_LOST:
+                note(t, "%c is told of its loss\n", (char)('A' + fx->session - 1));
+                break;
+        case FX_OS_KEEP:
+                t->references++;
+                break;
+        case FX_OS_DROP:
+                t->references--;
+                break;
+        }
+        return false;
+}
+
+void trace_submit(struct trace *t, struct table_event ev)
+{
+        struct table_effects fx = {0};
+        enum table_os_result result = OS_TAKEN;
+        bool answer = false;
+        const char *wrong;
+        size_t i;
+
+        ev.now_ms = t->now;
+        t->references += ev.kind == EV_LOCK;
+        table_step(t->table, &ev, &fx);
+        for (i = 0; i < fx.count; i++)
+                answer |= note_effect(t, &fx.items[i], &result);
+        free(fx.items);
+        wrong = table_check(t->table);
+        if (wrong != NULL)
+                fail_msg("%s, after:\n%s", wrong, t->log);
+        if (answer)
+                trace_answer(t, result);
+}
+
+static void ask(struct trace *t, char who, struct table_event ev, int64_t timeout_ms)
+{
+        ev.kind = EV_LOCK;
+        ev.session = (uint64_t)(who - 'A') + 1;
+        ev.cookie = ++t->cookies * 26 + (uint64_t)(who - 'A');
+        ev.key = the_file;
+        ev.nonblock = timeout_ms == 0;
+        ev.since_ms = t->now;
+        ev.deadline_ms = timeout_ms > 0 ? t->now + timeout_ms : TABLE_NEVER;
+        trace_submit(t, ev);
+}
+
+void trace_lock(struct trace *t, char who, enum table_mode mode, int64_t timeout_ms)
+{
+        ask(t, who, (struct table_event){.bearer = TRACE_PATH_BEARER, .shared = true, .mode = mode}, timeout_ms);
+}
+
+void trace_pass(struct trace *t, char who, uint64_t bearer, enum table_mode mode, int64_t timeout_ms, enum table_mode bears)
+{
+        ask(t, who, (struct table_event){.bearer = bearer, .mode = mode, .bears = bears}, timeout_ms);
+}
+
+void trace_unlock(struct trace *t, char who, bool close_only)
+{
+        trace_submit(t, (struct table_event){.kind = EV_UNLOCK, .session = (uint64_t)(who - 'A') + 1, .lock = t->locks[who - 'A'], .close_only = close_only});
+}
+
+void trace_cancel(struct trace *t, char who)
+{
+        trace_submit(t, (struct table_event){.kind = EV_CANCEL, .session = (uint64_t)(who - 'A') + 1, .request = t->requests[who - 'A']});
+}
+
+void trace_end(struct trace *t, char who)
+{
+        trace_submit(t, (struct table_event){.kind = EV_SESSION_END, .session = (uint64_t)(who - 'A') + 1});
+}
+
+void trace_advance(struct trace *t, int64_t ms)
+{
+        t->now += ms;
+        trace_submit(t, (struct table_event){.kind = EV_TIMER});
+}
+
+void trace_answer(struct trace *t, enum table_os_result result)
+{
+        struct table_event ev = {.kind = EV_OS_DONE, .op = t->op, .result = result, .error = 5};
+
+        if (result == OS_TAKEN && t->fresh != 0) {
+                ev.new_bearer = t->fresh;
+                t->references++;
+        }
+        t->fresh = 0;
+        t->op = 0;
+        trace_submit(t, ev);
+}
+
+void trace_expect(struct trace *t, const char *lines)
+{
+        assert_string_equal(t->log, lines);
+        trace_forget(t);
+}
+
+void trace_forget(struct trace *t)
+{
+        t->len = 0;
+        t->log[0] = '\0';
+}
+
+int trace_set_up(void **state)
+{
+        struct trace *t = calloc(1, sizeof *t);
+
+        t->table = table_create();
+        t->now = 1000;
+        *state = t;
+        return 0;
+}
+
+int trace_tear_down(void **state)
+{
+        struct trace *t = *state;
+        struct table_counts n;
+        int round;
+        char who;
+
+        for (round = 0; round < 2; round++) {
+                for (who = 'A'; who <= 'Z'; who++)
+                        trace_end(t, who);
+                if (t->op != 0)
+                        trace_answer(t, OS_CANCELLED);
+        }
+        table_count(t->table, &n);
+        assert_int_equal(n.resources + n.locks + n.waiting + n.os_ops, 0);
+        assert_int_equal(t->references, 0);
+        table_destroy(t->table);
+        free(t);
+        return 0;
+}

@@ -1,0 +1,493 @@
+/* Histories of one file: who is served, in which order, and what is asked of the system for it. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "trace.h"
+
+#define SH TABLE_SH
+#define EX TABLE_EX
+#define FOREVER (-1)
+#define AT_ONCE 0
+
+static void those_who_wait_are_served_in_the_order_of_asking(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_lock(t, 'C', EX, FOREVER);
+        trace_unlock(t, 'A', false);
+        trace_unlock(t, 'B', false);
+        trace_expect(t, "A has EX\n"
+                        "B waits\n"
+                        "C waits\n"
+                        "kernel: unlock\n"
+                        "B has EX\n"
+                        "kernel: unlock\n"
+                        "C has EX\n");
+}
+
+static void sharers_at_the_head_are_granted_together(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_lock(t, 'B', SH, FOREVER);
+        trace_lock(t, 'C', SH, FOREVER);
+        trace_lock(t, 'D', EX, FOREVER);
+        trace_lock(t, 'E', SH, FOREVER);
+        trace_expect(t, "A has EX\nB waits\nC waits\nD waits\nE waits\n");
+        trace_unlock(t, 'A', false);
+        trace_expect(t, "kernel: unlock\nB has SH\nC has SH\n");
+}
+
+static void a_new_sharer_does_not_overtake_a_waiting_writer(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_lock(t, 'C', SH, FOREVER);
+        trace_lock(t, 'D', SH, AT_ONCE);
+        trace_expect(t, "A has SH\nB waits\nC waits\nD refused\n");
+        trace_unlock(t, 'A', false);
+        trace_expect(t, "kernel: unlock\nB has EX\n");
+        trace_unlock(t, 'B', false);
+        trace_expect(t, "kernel: unlock\nC has SH\n");
+}
+
+static void locking_again_what_one_holds_changes_nothing(void **state)
+{
+        struct trace *t = *state;
+        uint64_t token;
+
+        trace_lock(t, 'A', EX, FOREVER);
+        token = t->tokens[0];
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_lock(t, 'A', EX, AT_ONCE);
+        assert_int_equal(t->tokens[0], token);
+        trace_unlock(t, 'A', false);
+        trace_lock(t, 'B', EX, AT_ONCE);
+        trace_expect(t, "A has EX\nA still has EX\nA still has EX\nkernel: unlock\nB has EX\n");
+}
+
+static void two_handles_of_a_session_exclude_each_other(void **state)
+{
+        struct trace *t = *state;
+        struct table_event second = {.kind = EV_LOCK, .session = 1, .cookie = 26 * 99, .key = {8, 42}, .bearer = TRACE_PATH_BEARER, .shared = true,
+                                     .handle = 1, .mode = EX, .nonblock = true, .deadline_ms = TABLE_NEVER};
+
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_submit(t, second);
+        trace_expect(t, "A has EX\nA refused\n");
+}
+
+static void a_downgrade_lets_sharers_in_at_once(void **state)
+{
+        struct trace *t = *state;
+        uint64_t token;
+
+        trace_lock(t, 'A', EX, FOREVER);
+        token = t->tokens[0];
+        trace_lock(t, 'B', SH, FOREVER);
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_expect(t, "A has EX\nB waits\nkernel: downgrade\nA still has SH\nB has SH\n");
+        assert_int_equal(t->tokens[0], token);
+}
+
+static void an_upgrade_waits_at_the_head_and_keeps_its_shared_lock(void **state)
+{
+        struct trace *t = *state;
+        uint64_t token;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        token = t->tokens[0];
+        trace_lock(t, 'B', SH, FOREVER);
+        trace_lock(t, 'C', EX, FOREVER);
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_expect(t, "A has SH\nB has SH\nC waits\nA waits\n");
+        trace_unlock(t, 'B', false);
+        trace_expect(t, "kernel: upgrade for A\nA has EX\n");
+        assert_true(t->tokens[0] > token);
+        trace_unlock(t, 'A', false);
+        trace_expect(t, "kernel: unlock\nC has EX\n");
+}
+
+static void a_second_upgrader_is_a_deadlock_and_keeps_its_shared_lock(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'B', SH, FOREVER);
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_lock(t, 'B', EX, AT_ONCE);
+        trace_expect(t, "A has SH\nB has SH\nA waits\nB deadlock\nB refused\n");
+        trace_unlock(t, 'B', false);
+        trace_expect(t, "kernel: upgrade for A\nA has EX\n");
+}
+
+static void a_refused_upgrade_keeps_its_shared_lock(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'B', SH, FOREVER);
+        trace_lock(t, 'A', EX, AT_ONCE);
+        trace_lock(t, 'C', EX, AT_ONCE);
+        trace_unlock(t, 'B', false);
+        trace_lock(t, 'C', EX, AT_ONCE);
+        trace_expect(t, "A has SH\nB has SH\nA refused\nC refused\nC refused\n");
+}
+
+static void an_unlock_during_a_waiting_upgrade_cancels_it(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'B', SH, FOREVER);
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_unlock(t, 'A', false);
+        trace_expect(t, "A has SH\nB has SH\nA waits\nA cancelled\n");
+        trace_unlock(t, 'B', false);
+        trace_expect(t, "kernel: unlock\n");
+}
+
+static void an_owner_waits_only_once_for_a_file(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_lock(t, 'B', SH, FOREVER);
+        trace_expect(t, "A has EX\nB waits\nB asked twice\n");
+}
+
+static void a_time_out_comes_at_its_time_and_serves_the_next(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'B', EX, 50);
+        trace_lock(t, 'C', SH, FOREVER);
+        trace_advance(t, 49);
+        trace_expect(t, "A has SH\nB waits\nC waits\n");
+        assert_int_equal(table_next_deadline(t->table), t->now + 1);
+        trace_advance(t, 1);
+        trace_expect(t, "B timed out\nC has SH\n");
+        assert_true(table_next_deadline(t->table) == TABLE_NEVER);
+}
+
+static void an_outsider_is_waited_for_in_the_kernel(void **state)
+{
+        struct trace *t = *state;
+
+        t->outside = EX;
+        trace_lock(t, 'A', EX, AT_ONCE);
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_expect(t, "A refused\nkernel: wait EX for A\nA waits\nB waits\n");
+        t->outside = TABLE_NONE;
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "A has EX\n");
+}
+
+static void sharers_follow_the_head_that_got_past_an_outsider(void **state)
+{
+        struct trace *t = *state;
+
+        t->outside = EX;
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'B', SH, FOREVER);
+        t->outside = TABLE_NONE;
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "kernel: wait SH for A\nA waits\nB waits\nA has SH\nB has SH\n");
+}
+
+static void a_time_out_while_the_kernels_lock_arrives_gives_it_back(void **state)
+{
+        struct trace *t = *state;
+
+        t->outside = EX;
+        trace_lock(t, 'A', EX, 50);
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_expect(t, "kernel: wait EX for A\nA waits\nB waits\n");
+        trace_advance(t, 50);
+        trace_expect(t, "A timed out\nkernel: end the wait\n");
+        t->outside = TABLE_NONE;
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "kernel: unlock\nB has EX\n");
+}
+
+static void a_cancel_that_loses_the_race_leaves_no_ghost(void **state)
+{
+        struct trace *t = *state;
+
+        t->outside = EX;
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_cancel(t, 'A');
+        trace_expect(t, "kernel: wait EX for A\nA waits\nA cancelled\nkernel: end the wait\n");
+        t->outside = TABLE_NONE;
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "kernel: unlock\n");
+        trace_lock(t, 'B', EX, AT_ONCE);
+        trace_expect(t, "B has EX\n");
+}
+
+static void a_session_that_ends_while_it_waits_leaves_no_ghost(void **state)
+{
+        struct trace *t = *state;
+
+        t->outside = EX;
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_end(t, 'A');
+        trace_lock(t, 'B', EX, AT_ONCE);
+        trace_expect(t, "kernel: wait EX for A\nA waits\nA cancelled\nkernel: end the wait\n");
+        t->outside = TABLE_NONE;
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "kernel: unlock\nB has EX\n");
+}
+
+static void a_failure_of_the_system_is_told_and_the_next_is_tried(void **state)
+{
+        struct trace *t = *state;
+
+        t->slow = true;
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_answer(t, OS_FAILED);
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "kernel: try EX for A\nB waits\nA failed\nkernel: try EX for B\nB has EX\n");
+}
+
+/* A and B hand the lock to and fro. */
+static void hand_over(struct trace *t, int times)
+{
+        int i;
+
+        for (i = 0; i < times; i++) {
+                trace_unlock(t, (char)('A' + i % 2), false);
+                trace_lock(t, (char)('A' + i % 2), EX, FOREVER);
+        }
+        trace_forget(t);
+}
+
+static void after_sixteen_hand_overs_outsiders_get_their_turn(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        hand_over(t, TABLE_HANDOVERS_MAX - 1);
+        trace_unlock(t, 'B', false);
+        trace_expect(t, "kernel: unlock\nA has EX\n");
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_expect(t, "kernel: wait EX for B on a new description\nB waits\n");
+        trace_unlock(t, 'A', false);
+        trace_expect(t, "kernel: unlock\n");
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "B has EX\n");
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_expect(t, "A waits\n");
+}
+
+static void after_a_tenth_of_a_second_outsiders_get_their_turn(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        hand_over(t, 1);
+        t->now += TABLE_HANDOVERS_MS;
+        trace_unlock(t, 'B', false);
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_expect(t, "kernel: unlock\nA has EX\nkernel: wait EX for B on a new description\nB waits\n");
+}
+
+static void without_a_wait_to_be_had_our_own_queue_goes_on(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        hand_over(t, TABLE_HANDOVERS_MAX);
+        trace_answer(t, OS_BUSY);
+        trace_expect(t, "");
+        trace_unlock(t, 'A', false);
+        trace_expect(t, "kernel: unlock\nB has EX\n");
+}
+
+static void an_upgrade_that_only_an_outsider_blocks_tries_again_later_and_later(void **state)
+{
+        struct trace *t = *state;
+        int64_t wait = TABLE_UPGRADE_RETRY_MIN_MS, sum = 0;
+
+        t->outside = SH;
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_expect(t, "A has SH\nkernel: upgrade for A\nA waits\n");
+        while (sum < 5000) {
+                assert_int_equal(table_next_deadline(t->table), t->now + wait);
+                trace_advance(t, wait);
+                trace_expect(t, "kernel: upgrade for A\n");
+                sum += wait;
+                wait = wait * 2 < TABLE_UPGRADE_RETRY_MAX_MS ? wait * 2 : TABLE_UPGRADE_RETRY_MAX_MS;
+        }
+        t->outside = TABLE_NONE;
+        trace_advance(t, wait);
+        trace_expect(t, "kernel: upgrade for A\nA has EX\n");
+}
+
+static void an_upgrade_lost_to_an_outsider_is_told_to_all_who_held(void **state)
+{
+        struct trace *t = *state;
+
+        trace_pass(t, 'A', 7, SH, FOREVER, TABLE_NONE);
+        trace_pass(t, 'B', 7, SH, FOREVER, TABLE_NONE);
+        t->slow = true;
+        trace_pass(t, 'A', 7, EX, FOREVER, SH);
+        trace_answer(t, OS_LOST);
+        trace_expect(t, "A has SH\nB still has SH\nkernel: upgrade for A\nA is told of its loss\nB is told of its loss\nA lost it\n");
+        t->slow = false;
+        trace_lock(t, 'C', EX, AT_ONCE);
+        trace_expect(t, "C has EX\n");
+}
+
+static void one_description_in_two_sessions_is_one_lock(void **state)
+{
+        struct trace *t = *state;
+
+        trace_pass(t, 'A', 7, EX, FOREVER, TABLE_NONE);
+        trace_pass(t, 'B', 7, EX, FOREVER, EX);
+        trace_lock(t, 'C', EX, FOREVER);
+        trace_unlock(t, 'A', false);
+        trace_expect(t, "A has EX\nB still has EX\nC waits\n");
+        assert_int_equal(t->tokens[0], t->tokens[1]);
+        trace_unlock(t, 'B', false);
+        trace_expect(t, "kernel: unlock\nC has EX\n");
+}
+
+static void a_description_that_bears_the_lock_never_queues_behind_its_waiters(void **state)
+{
+        struct trace *t = *state;
+
+        t->outside = EX;        /* granted before the daemon died: the table does not know */
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_pass(t, 'B', 7, EX, FOREVER, EX);
+        trace_expect(t, "kernel: wait EX for A\nA waits\nB still has EX\n");
+}
+
+static void a_passed_description_is_closed_at_the_end_and_never_unlocked(void **state)
+{
+        struct trace *t = *state;
+
+        trace_pass(t, 'A', 7, EX, FOREVER, TABLE_NONE);
+        trace_end(t, 'A');
+        trace_expect(t, "A has EX\n");
+        trace_pass(t, 'B', 8, EX, FOREVER, TABLE_NONE);
+        trace_unlock(t, 'B', true);
+        trace_expect(t, "B has EX\n");
+        trace_lock(t, 'C', EX, FOREVER);
+        trace_end(t, 'C');
+        trace_expect(t, "C has EX\nkernel: unlock\n");
+}
+
+static void a_detached_lock_has_no_owner_here(void **state)
+{
+        struct trace *t = *state;
+        struct table_event ev = {.kind = EV_LOCK, .session = 1, .cookie = 26 * 99, .key = {8, 42}, .bearer = 7, .mode = EX, .detach = true, .deadline_ms = TABLE_NEVER};
+        struct table_counts n;
+
+        trace_submit(t, ev);
+        trace_expect(t, "A has EX\n");
+        assert_int_equal(t->locks[0], 0);
+        table_count(t->table, &n);
+        assert_int_equal(n.locks, 0);
+        assert_int_equal(t->references, 0);
+}
+
+static void one_that_must_queue_again_gets_its_old_place(void **state)
+{
+        struct trace *t = *state;
+        struct table_event old = {.kind = EV_LOCK, .session = 3, .cookie = 26 * 99 + 2, .key = {8, 42}, .bearer = TRACE_PATH_BEARER, .shared = true,
+                                  .mode = EX, .since_ms = 500, .deadline_ms = TABLE_NEVER};
+
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_submit(t, old);
+        trace_unlock(t, 'A', false);
+        trace_expect(t, "A has EX\nB waits\nC waits\nkernel: unlock\nC has EX\n");
+}
+
+static void an_older_one_displaces_the_head_that_waits_in_the_kernel(void **state)
+{
+        struct trace *t = *state;
+        struct table_event old = {.kind = EV_LOCK, .session = 3, .cookie = 26 * 99 + 2, .key = {8, 42}, .bearer = TRACE_PATH_BEARER, .shared = true,
+                                  .mode = EX, .since_ms = 500, .deadline_ms = TABLE_NEVER};
+
+        t->outside = EX;
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_submit(t, old);
+        trace_expect(t, "kernel: wait EX for A\nA waits\nkernel: end the wait\nC waits\n");
+        trace_answer(t, OS_CANCELLED);
+        trace_expect(t, "kernel: wait EX for C\nC waits\n");
+}
+
+static void an_id_of_the_past_names_nobody(void **state)
+{
+        struct trace *t = *state;
+        table_id old;
+
+        trace_lock(t, 'A', EX, FOREVER);
+        old = t->locks[0];
+        trace_unlock(t, 'A', false);
+        trace_lock(t, 'A', EX, FOREVER);
+        assert_true(t->locks[0] != old);
+        trace_submit(t, (struct table_event){.kind = EV_UNLOCK, .session = 1, .lock = old});
+        trace_submit(t, (struct table_event){.kind = EV_UNLOCK, .session = 2, .lock = t->locks[0]});
+        trace_lock(t, 'B', EX, AT_ONCE);
+        trace_expect(t, "A has EX\nkernel: unlock\nA has EX\nB refused\n");
+}
+
+#define HISTORY(test) cmocka_unit_test_setup_teardown(test, trace_set_up, trace_tear_down)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                HISTORY(those_who_wait_are_served_in_the_order_of_asking),
+                HISTORY(sharers_at_the_head_are_granted_together),
+                HISTORY(a_new_sharer_does_not_overtake_a_waiting_writer),
+                HISTORY(locking_again_what_one_holds_changes_nothing),
+                HISTORY(two_handles_of_a_session_exclude_each_other),
+                HISTORY(a_downgrade_lets_sharers_in_at_once),
+                HISTORY(an_upgrade_waits_at_the_head_and_keeps_its_shared_lock),
+                HISTORY(a_second_upgrader_is_a_deadlock_and_keeps_its_shared_lock),
+                HISTORY(a_refused_upgrade_keeps_its_shared_lock),
+                HISTORY(an_unlock_during_a_waiting_upgrade_cancels_it),
+                HISTORY(an_owner_waits_only_once_for_a_file),
+                HISTORY(a_time_out_comes_at_its_time_and_serves_the_next),
+                HISTORY(an_outsider_is_waited_for_in_the_kernel),
+                HISTORY(sharers_follow_the_head_that_got_past_an_outsider),
+                HISTORY(a_time_out_while_the_kernels_lock_arrives_gives_it_back),
+                HISTORY(a_cancel_that_loses_the_race_leaves_no_ghost),
+                HISTORY(a_session_that_ends_while_it_waits_leaves_no_ghost),
+                HISTORY(a_failure_of_the_system_is_told_and_the_next_is_tried),
+                HISTORY(after_sixteen_hand_overs_outsiders_get_their_turn),
+                HISTORY(after_a_tenth_of_a_second_outsiders_get_their_turn),
+                HISTORY(without_a_wait_to_be_had_our_own_queue_goes_on),
+                HISTORY(an_upgrade_that_only_an_outsider_blocks_tries_again_later_and_later),
+                HISTORY(an_upgrade_lost_to_an_outsider_is_told_to_all_who_held),
+                HISTORY(one_description_in_two_sessions_is_one_lock),
+                HISTORY(a_description_that_bears_the_lock_never_queues_behind_its_waiters),
+                HISTORY(a_passed_description_is_closed_at_the_end_and_never_unlocked),
+                HISTORY(a_detached_lock_has_no_owner_here),
+                HISTORY(one_that_must_queue_again_gets_its_old_place),
+                HISTORY(an_older_one_displaces_the_head_that_waits_in_the_kernel),
+                HISTORY(an_id_of_the_past_names_nobody),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
