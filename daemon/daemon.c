@@ -156,7 +156,7 @@ static bool build(struct daemon *d, size_t descriptors)
 {
         struct dispatch_options options = {
                 .own_uid = (int64_t)geteuid(), .log_waits_ms = d->options->log_waits_ms, .sessions_max = PL_SESSIONS_MAX};
-        struct dispatch_hooks hooks = {.send = session_send, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
+        struct dispatch_hooks hooks = {.send = session_send, .clogged = session_clogged, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
         struct server_options server = {.own_uid = options.own_uid, .descriptors_max = descriptors, .idle = on_idle, .arg = d};
 
         d->files = files_create(descriptors > 2 * PL_FDS_RESERVE ? descriptors - 2 * PL_FDS_RESERVE : descriptors / 2);

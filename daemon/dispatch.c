@@ -180,12 +180,14 @@ static void list(struct dispatch *d, struct client *c, struct pl_request *r)
 {
         struct pending_list *p;
 
-        if (!r->list.outside || !outside_refresh(d->outside) || (p = malloc(sizeof *p)) == NULL) {
+        /* One at a time: many that wait would all be answered at once, however much that is. */
+        if (!r->list.outside || c->list_waits || !outside_refresh(d->outside) || (p = malloc(sizeof *p)) == NULL) {
                 list_now(d, c, r);
                 return;
         }
         *p = (struct pending_list){.client = c->id, .request = *r, .next = d->lists};
         d->lists = p;
+        c->list_waits = true;
         r->doc = NULL;  /* moved */
 }
 
@@ -204,8 +206,10 @@ void dispatch_outside_refreshed(void *arg)
         for (p = in_order; p != NULL; p = next) {
                 next = p->next;
                 c = registry_client(&d->registry, p->client);
-                if (c != NULL)
+                if (c != NULL) {
+                        c->list_waits = false;
                         list_now(d, c, &p->request);
+                }
                 pl_request_clear(&p->request);
                 free(p);
         }

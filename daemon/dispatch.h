@@ -15,6 +15,8 @@ struct dispatch;
 
 struct dispatch_hooks {
         void (*send)(struct session *s, const char *data, size_t len);
+        /* Has the client so many unread replies that it is better spared what can wait? */
+        bool (*clogged)(const struct session *s);
         /* Somebody entitled has asked the daemon to stop. */
         void (*stop)(void *arg);
         /* Call dispatch_tick() at that time (engine's clock); a later call replaces an earlier one. */

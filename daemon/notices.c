@@ -141,6 +141,8 @@ static void tell_file(struct dispatch *d, struct table_key key, int64_t now)
                 q = registry_request(&d->registry, wt.cookie);
                 if (q == NULL || !q->dirty)
                         continue;
+                if (d->hooks.clogged(q->client->session))
+                        q->told_at_ms = now;    /* it does not read: later, then, and only the latest */
                 if (q->told_at_ms > 0 && q->told_at_ms + PL_NOTIFY_INTERVAL_MS > now)
                         wake_at(d, q->told_at_ms + PL_NOTIFY_INTERVAL_MS);
                 else

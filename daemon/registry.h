@@ -19,7 +19,7 @@ struct client {
         uint64_t id;                    /* the session's id on the wire and in the table */
         struct session *session;        /* where its bytes go */
         struct peer peer;
-        bool spoke, concurrent;
+        bool spoke, concurrent, list_waits;
         char name[PL_CLIENT_BYTES_MAX + 1]; /* as it said in hello; "" if it did not */
         int fds[PL_FDS_UNCLAIMED_MAX];  /* received, not yet claimed; oldest at fd_first, a ring. TRANSPORT_FD_HOLE: lost on the way */
         size_t fd_first, fd_count;

@@ -8,6 +8,20 @@
 
 #define READ_BYTES 16384
 
+bool session_clogged(const struct session *s)
+{
+        return transport_unsent(s->transport) > PL_BACKLOG_BYTES_MAX;
+}
+
+static bool is_blank(const char *line, size_t len)
+{
+        size_t i;
+
+        for (i = 0; i < len && (line[i] == ' ' || line[i] == '\t' || line[i] == '\r'); i++)
+                ;
+        return i == len;
+}
+
 /* Carry out the whole lines that are there, unless the replies pile up. */
 static void consume(struct session *s)
 {
@@ -15,16 +29,16 @@ static void consume(struct session *s)
         char *line;
         size_t len;
 
-        while (s->client != NULL && transport_unsent(s->transport) <= PL_BACKLOG_BYTES_MAX) {
+        while (s->client != NULL && !session_clogged(s)) {
                 r = pl_frame_next(s->frame, &line, &len);
                 if (r == PL_FRAME_NONE)
                         break;
                 if (r == PL_FRAME_TOO_LONG)
                         dispatch_long_line(s->dispatch, s->client);
-                else if (len > 0)
+                else if (!is_blank(line, len))
                         dispatch_line(s->dispatch, s->client, line, len);
         }
-        if (s->client != NULL && !s->paused && transport_unsent(s->transport) > PL_BACKLOG_BYTES_MAX) {
+        if (s->client != NULL && !s->paused && session_clogged(s)) {
                 s->paused = true;
                 transport_reading(s->transport, false);
         }
@@ -157,10 +171,4 @@ void session_send(struct session *s, const char *data, size_t len)
 {
         if (transport_send(s->transport, data, len) != 0)
                 log_event(LOG_ERROR, "out_of_memory", "where=reply session=%llu", (unsigned long long)s->client->id);
-}
-
-void session_hold(struct session *s, bool hold)
-{
-        if (!s->paused)
-                transport_reading(s->transport, !hold);
 }

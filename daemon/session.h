@@ -28,7 +28,7 @@ void session_destroy(struct session *s);
 
 /* For dispatch: queue a reply. */
 void session_send(struct session *s, const char *data, size_t len);
-/* For the server: stop reading while descriptors are short. */
-void session_hold(struct session *s, bool hold);
+/* More unread replies than PL_BACKLOG_BYTES_MAX? Then nothing more is read from it until they are gone. */
+bool session_clogged(const struct session *s);
 
 #endif

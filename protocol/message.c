@@ -78,13 +78,16 @@ static int decode_envelope(const struct pl_json *doc, struct pl_request *out, co
 {
         static const char *const known[] = {"jsonrpc", "id", "method", "params"};
         const struct pl_json *n;
-        const char *text;
+        const char *text, *twice;
         size_t i;
 
         if (pl_json_type(doc) != PL_JSON_OBJECT)
                 return fault_code(f, PL_E_INVALID_REQUEST, pl_json_type(doc) == PL_JSON_ARRAY ? "there are no batches: a request is one object" : "a request is an object");
         echo_id(doc, f);
-        if (pl_json_doubled(doc) != NULL)
+        twice = pl_json_doubled(doc);
+        if (twice != NULL && strcmp(twice, "id") == 0)
+                memset(&f->id, 0, sizeof f->id);        /* which of them? */
+        if (twice != NULL)
                 return fault_code(f, PL_E_INVALID_REQUEST, "a member of the request is there twice");
         for (n = pl_json_first(doc); n != NULL; n = pl_json_next(n)) {
                 for (i = 0; i < 4 && strcmp(known[i], pl_json_key(n)) != 0; i++)

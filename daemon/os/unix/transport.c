@@ -25,7 +25,7 @@ struct transport {
         uv_poll_t poll;
         const struct transport_events *events;
         void *arg;
-        int fd;
+        int fd, polled;         /* the events it is polled for now */
         char *out;
         size_t out_len, out_sent, out_cap;
         bool reading, at_end, dirty, lost, closing;
@@ -49,6 +49,9 @@ static void poll_again(struct transport *t)
                 events |= UV_READABLE;
         if (t->out_len > t->out_sent)
                 events |= UV_WRITABLE;
+        if (events == t->polled)
+                return;         /* each start costs system calls */
+        t->polled = events;
         uv_poll_start(&t->poll, events, on_poll);
 }
 
@@ -87,7 +90,7 @@ static size_t take_descriptors(struct msghdr *msg, int *fds)
         return count;
 }
 
-enum read_result { READ_MORE, READ_LATER, READ_END, READ_BROKEN };
+enum read_result { READ_MORE, READ_SHORT /* less than there was room for */, READ_NOTHING, READ_END, READ_BROKEN };
 
 static enum read_result read_once(struct transport *t)
 {
@@ -110,13 +113,13 @@ static enum read_result read_once(struct transport *t)
         if (n < 0) {
                 if (errno == EINTR || errno == ECONNRESET)
                         return READ_MORE;       /* ECONNRESET is told once; what was sent before it is still there */
-                return errno == EAGAIN ? READ_LATER : READ_BROKEN;
+                return errno == EAGAIN ? READ_NOTHING : READ_BROKEN;
         }
         count = take_descriptors(&msg, fds);
         if (n == 0 && count == 0)
                 return READ_END;
         t->events->received(t->arg, (size_t)n, fds, count);
-        return (size_t)n < iov.iov_len && count == 0 ? READ_LATER : READ_MORE;
+        return (size_t)n < iov.iov_len && count == 0 ? READ_SHORT : READ_MORE;
 }
 
 /* `drain`: the peer has closed; read on until nothing is left. */
@@ -125,16 +128,12 @@ static void read_some(struct transport *t, bool drain)
         enum read_result r = READ_MORE;
         int i;
 
-        for (i = 0; (drain || i < READS_PER_TURN) && r == READ_MORE; i++) {
+        for (i = 0; drain ? r == READ_MORE || r == READ_SHORT : r == READ_MORE && i < READS_PER_TURN; i++) {
                 if (t->closing || !t->reading)
                         return;
                 r = read_once(t);
-                if (drain && r == READ_LATER)
-                        r = READ_MORE;
-                if (drain && i > 100000)
-                        break;
         }
-        if (t->closing || r == READ_MORE || r == READ_LATER)
+        if (t->closing || r == READ_MORE || r == READ_SHORT || r == READ_NOTHING)
                 return;
         if (r == READ_BROKEN) {
                 lose(t);
@@ -292,6 +291,11 @@ int transport_send(struct transport *t, const char *data, size_t len)
 {
         if (t->closing || t->lost)
                 return 0;
+        if (t->out_sent > t->out_len / 2) {
+                t->out_len -= t->out_sent;
+                memmove(t->out, t->out + t->out_sent, t->out_len);
+                t->out_sent = 0;
+        }
         if (t->out_len + len > t->out_cap) {
                 size_t cap = t->out_cap == 0 ? 1024 : t->out_cap;
                 char *grown;

@@ -1,0 +1,284 @@
+"""An independent client of portalock's protocol, for tests: the standard library only, no code shared with the C client."""
+
+import array
+import fcntl
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+PORTALOCKD = os.environ.get("PORTALOCKD", "portalockd")
+PATIENCE = 20.0  # seconds after which an awaited event is given up: a failure, never a pause
+
+
+class Refused(Exception):
+    """An error reply: code, data."""
+
+    def __init__(self, error):
+        super().__init__(f"{error['code']} {error['data'].get('name')}: {error['message']}")
+        self.code = error["code"]
+        self.data = error["data"]
+        self.message = error["message"]
+
+
+class Client:
+    """One session. Lines are sent and received as they are; `call` is the comfortable way."""
+
+    def __init__(self, path, rcvbuf=None):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if rcvbuf:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        self.socket.connect(path)
+        self.buffer = b""
+        self.last_id = 0
+        self.replies = {}
+        self.anonymous = []  # replies with id null
+        self.notifications = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.socket.close()
+
+    def raw(self, data, *fds):
+        """Send bytes, the descriptors with the first of them."""
+        if isinstance(data, str):
+            data = data.encode()
+        if fds:
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+            sent = self.socket.sendmsg([data], rights)
+            data = data[sent:]
+        if data:
+            self.socket.sendall(data)
+
+    def line(self, timeout=PATIENCE):
+        """The next line as JSON; None at the end of the connection."""
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self.buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+                raise TimeoutError("no line from the daemon")
+            try:
+                data = self.socket.recv(1 << 20)
+            except ConnectionResetError:
+                return None
+            if not data:
+                return None
+            self.buffer += data
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return json.loads(line)
+
+    def take(self):
+        """One more line, into its drawer. False at the end."""
+        message = self.line()
+        if message is None:
+            return False
+        if "method" in message:
+            self.notifications.append(message)
+        elif message["id"] is None:
+            self.anonymous.append(message)
+        else:
+            self.replies[message["id"]] = message
+        return True
+
+    def send(self, method, params=None, fd=None, id=...):
+        """A request; returns its id."""
+        if id is ...:
+            self.last_id += 1
+            id = self.last_id
+        message = {"jsonrpc": "2.0", "method": method}
+        if id is not None:
+            message["id"] = id
+        if params is not None:
+            message["params"] = params
+        self.raw(json.dumps(message) + "\n", *([] if fd is None else [fd]))
+        return id
+
+    def reply(self, id):
+        while id not in self.replies:
+            if not self.take():
+                raise EOFError("the daemon closed the connection")
+        message = self.replies.pop(id)
+        if "error" in message:
+            raise Refused(message["error"])
+        return message["result"]
+
+    def refusal(self, id):
+        try:
+            result = self.reply(id)
+        except Refused as e:
+            return e
+        raise AssertionError(f"expected a refusal, got {result}")
+
+    def notification(self, method):
+        while True:
+            for n in self.notifications:
+                if n["method"] == method:
+                    self.notifications.remove(n)
+                    return n["params"]
+            if not self.take():
+                raise EOFError("the daemon closed the connection")
+
+    def call(self, method, params=None, fd=None):
+        return self.reply(self.send(method, params, fd))
+
+    def refuse(self, method, params=None, fd=None):
+        return self.refusal(self.send(method, params, fd))
+
+    def start_lock(self, path, flags, fd=None, **more):
+        params = {"flags": flags.split("|"), **more}
+        if path is not None:
+            params["path"] = path
+        if fd is not None:
+            params["fd"] = True
+        return self.send("lock", params, fd)
+
+    def lock(self, path, flags, fd=None, **more):
+        return self.reply(self.start_lock(path, flags, fd, **more))
+
+    def busy(self, path, flags, fd=None, **more):
+        """The lock is refused because somebody has it."""
+        e = self.refusal(self.start_lock(path, flags, fd, **more))
+        if e.code != 1:
+            raise e
+        return e
+
+    def unlock(self, lock, **more):
+        return self.call("unlock", {"lock": lock, **more})["released"]
+
+    def ping(self):
+        return self.call("ping")
+
+    def is_silent(self):
+        """Nothing more has come by the time a ping is answered."""
+        before = len(self.replies)
+        self.ping()
+        return len(self.replies) == before
+
+
+class Daemon:
+    """portalockd on a socket of its own."""
+
+    def __init__(self, *options, socket_path=None, env=None, preexec_fn=None):
+        self.folder = tempfile.mkdtemp(prefix="portalock-")
+        self.path = socket_path or os.path.join(self.folder, "socket")
+        self.log_path = os.path.join(self.folder, "log")
+        ready, report = os.pipe()
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                [PORTALOCKD, "--socket", self.path, "--ready-fd", str(report), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[report],
+                env=env,
+                preexec_fn=preexec_fn,
+            )
+        os.close(report)
+        with os.fdopen(ready) as f:
+            self.ready = f.readline() == "READY\n"
+        if not self.ready:
+            self.process.wait(PATIENCE)
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def connect(self, **more):
+        return Client(self.path, **more)
+
+    def file(self, name="file"):
+        return os.path.join(self.folder, name)
+
+    def open(self, name="file", flags=os.O_RDWR | os.O_CREAT):
+        return os.open(self.file(name), flags, 0o666)
+
+    def wait(self):
+        return self.process.wait(PATIENCE)
+
+    def stop(self):
+        """Ends it by its id and returns the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(PATIENCE)
+        log = self.log()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if re.search("Sanitizer|runtime error", log):
+            raise AssertionError(log)
+        return code
+
+
+class DaemonTest(unittest.TestCase):
+    """A daemon for each test; it must end well."""
+
+    options = ()
+
+    def setUp(self):
+        self.daemon = Daemon(*self.options)
+        self.assertTrue(self.daemon.ready, self.daemon.log())
+        self.fds = []
+        self.path = self.daemon.file()
+
+    def tearDown(self):
+        for fd in self.fds:
+            os.close(fd)
+        code = self.daemon.stop()
+        self.assertEqual(code, 0)
+
+    def client(self, **more):
+        c = self.daemon.connect(**more)
+        self.addCleanup(c.close)
+        return c
+
+    def open(self, name="file"):
+        """A description of our own, closed when the test ends."""
+        fd = self.daemon.open(name)
+        self.fds.append(fd)
+        return fd
+
+    def close(self, fd):
+        self.fds.remove(fd)
+        os.close(fd)
+
+    def outsider(self, name="file", mode=fcntl.LOCK_EX):
+        """A lock that the daemon does not know of; os.close() or flock(LOCK_UN) ends it."""
+        fd = self.open(name)
+        fcntl.flock(fd, mode)
+        return fd
+
+    def rows(self, client, **params):
+        """The list as {path: file}."""
+        return {f["path"]: f for f in client.call("list", params)["locks"]}
+
+    def await_waiting(self, client, path, count):
+        """Until `count` requests wait for the file."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            files = client.call("list", {"path": path, "outside": False})["locks"]
+            if sum(len(f["waiters"]) for f in files) == count:
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"never saw {count} waiting for {path}")
+
+
+def is_free(path, mode=fcntl.LOCK_EX):
+    """Can the kernel's lock be had now?"""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(fd, mode | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
