@@ -265,7 +265,7 @@ class DaemonTest(unittest.TestCase):
         """Until `count` requests wait for the file."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            files = client.call("list", {"path": path, "outside": False})["locks"]
+            files = client.call("list", {"path": path, "outside": False, "state": "waiting"})["locks"]
             if sum(len(f["waiters"]) for f in files) == count:
                 return
             if time.monotonic() > deadline:
