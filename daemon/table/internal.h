@@ -38,6 +38,7 @@ struct holder {
         TAILQ_ENTRY(holder) entry;              /* of the resource, oldest first */
         LIST_ENTRY(holder) of_session;
         UT_hash_handle hh;                      /* by owner */
+        UT_hash_handle by_id;
 };
 
 enum request_state { REQUEST_WAITING, REQUEST_GHOST /* answered, but its OS operation is not */ };
@@ -102,10 +103,10 @@ struct slots {
 struct table {
         struct resource *resources;
         struct bearer *bearers;
-        struct holder *owners;
+        struct holder *owners, *locks;
         struct request *waiting;
         struct session_records *sessions;
-        struct slots holder_slots, request_slots, resource_slots;
+        struct slots request_slots, resource_slots;
         struct request **heap;  /* [1, heap_count] */
         size_t heap_count, heap_cap;
         uint64_t last_number;
@@ -139,6 +140,7 @@ struct session_records *store_session(struct table *t, uint64_t id);            
 struct session_records *store_find_session(const struct table *t, uint64_t id);
 void store_leave_session(struct table *t, uint64_t id);                         /* one record less; freed with the last */
 struct holder *store_holder(const struct table *t, const struct owner *o);
+struct holder *store_lock(const struct table *t, table_id id);
 struct request *store_waiting(const struct table *t, const struct owner *o);
 /* A waiting request with its reserve and a session; does not enter the queue. NULL: no memory. */
 struct request *store_request(struct table *t, struct resource *r, struct bearer *b, const struct table_event *ev);

@@ -14,7 +14,7 @@ bool table_knows(const struct table *t, struct table_key key)
 
 bool table_lock(const struct table *t, table_id lock, struct table_holder *out, struct table_key *key)
 {
-        const struct holder *h = slots_get(&t->holder_slots, lock);
+        const struct holder *h = store_lock(t, lock);
 
         if (h == NULL)
                 return false;

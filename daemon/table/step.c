@@ -171,7 +171,7 @@ static void lock(struct table *t, const struct table_event *ev)
 
 static void unlock(struct table *t, const struct table_event *ev)
 {
-        struct holder *h = slots_get(&t->holder_slots, ev->lock);
+        struct holder *h = store_lock(t, ev->lock);
         struct resource *r;
 
         if (h == NULL || h->session != ev->session)
@@ -305,6 +305,7 @@ void table_destroy(struct table *t)
         if (t == NULL)
                 return;
         HASH_CLEAR(hh, t->owners);
+        HASH_CLEAR(by_id, t->locks);
         HASH_CLEAR(hh, t->waiting);
         HASH_ITER(hh, t->sessions, s, s_next) {
                 while ((h = LIST_FIRST(&s->holders)) != NULL) {
@@ -327,7 +328,6 @@ void table_destroy(struct table *t)
                 HASH_DELETE(hh, t->resources, r);
                 free(r);
         }
-        free(t->holder_slots.items);
         free(t->request_slots.items);
         free(t->resource_slots.items);
         free(t->heap);

@@ -191,6 +191,14 @@ struct holder *store_holder(const struct table *t, const struct owner *o)
         return h;
 }
 
+struct holder *store_lock(const struct table *t, table_id id)
+{
+        struct holder *h;
+
+        HASH_FIND(by_id, t->locks, &id, sizeof id, h);
+        return h;
+}
+
 struct request *store_waiting(const struct table *t, const struct owner *o)
 {
         struct request *q;
@@ -211,7 +219,7 @@ struct request *store_request(struct table *t, struct resource *r, struct bearer
         if (q == NULL)
                 goto fail;
         q->reserve = calloc(1, sizeof *q->reserve);
-        if (q->reserve == NULL || !slots_reserve(&t->request_slots) || !slots_reserve(&t->holder_slots) || !heap_reserve(t))
+        if (q->reserve == NULL || !slots_reserve(&t->request_slots) || !heap_reserve(t))
                 goto fail;
         q->resource = r;
         q->bearer = b;
@@ -271,7 +279,8 @@ struct holder *store_hold(struct table *t, struct request *q, enum table_mode mo
         h->since_ms = t->now_ms;
         h->owner = q->owner;
         h->owner.session = q->session;
-        h->id = slots_put(&t->holder_slots, h);
+        h->id = next_token(t);
+        HASH_ADD(by_id, t->locks, id, sizeof h->id, h);
         HASH_ADD(hh, t->owners, owner, sizeof h->owner, h);
         TAILQ_INSERT_TAIL(&r->holders, h, entry);
         LIST_INSERT_HEAD(&s->holders, h, of_session);
@@ -292,7 +301,8 @@ void store_free_holder(struct table *t, struct holder *h)
                 HASH_DELETE(hh, t->owners, h);
         TAILQ_REMOVE(&r->holders, h, entry);
         LIST_REMOVE(h, of_session);
-        slots_remove(&t->holder_slots, h->id);
+        if (h->by_id.tbl != NULL)
+                HASH_DELETE(by_id, t->locks, h);
         h->bearer->holders--;
         r->holder_count--;
         r->exclusive_count -= h->mode == TABLE_EX;

@@ -19,7 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef uint64_t table_id;              /* slot + generation: never reused; 0 is none */
+/* Never reused; 0 is none. Requests: slot + generation. Locks: drawn from the counter of the tokens, so that an id from before a restart names nobody. */
+typedef uint64_t table_id;
 
 enum table_mode { TABLE_NONE = 0, TABLE_SH = 1, TABLE_EX = 2 };
 

@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from wire import PATIENCE, DaemonTest, is_free
+from wire import PATIENCE, Daemon, DaemonTest, is_free
 
 EX, SH, EX_NB, SH_NB = "LOCK_EX", "LOCK_SH", "LOCK_EX|LOCK_NB", "LOCK_SH|LOCK_NB"
 
@@ -320,6 +320,22 @@ class Outsiders(DaemonTest):
         inode = os.stat(self.path).st_ino
         with open("/proc/locks") as f:
             return [line for line in f if line.split()[-3].endswith(f":{inode}")]
+
+
+class Restart(unittest.TestCase):
+    def test_ids_and_tokens_from_before_name_nobody_after(self):
+        seen = []
+        for _ in range(3):
+            daemon = Daemon()
+            with daemon.connect() as c:
+                seen.append(c.call("hello", {"protocol": 1})["session"])
+                r = c.lock(daemon.file(), EX)
+                seen += [r["lock"], r["token"]]
+                self.assertLess(max(seen), 2**53)
+            daemon.stop()
+        self.assertEqual(seen[0::3], sorted(set(seen[0::3])))
+        self.assertEqual(seen[2::3], sorted(set(seen[2::3])))
+        self.assertEqual(len(set(seen)), len(seen))
 
 
 class Death(DaemonTest):

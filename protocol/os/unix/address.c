@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,8 @@ int pl_address_find(struct pl_address *a, const char *given)
                 a->named = true;
                 if (given[0] == '/')
                         return set_path(a, given, "");
+                if (strlen(given) > PATH_MAX / 2)
+                        return fail(a, ENAMETOOLONG, given, "the socket's path is too long");
                 if (getcwd(a->path, sizeof a->path - strlen(given) - 2) == NULL)
                         return fail(a, errno, given, strerror(errno));
                 strcat(strcat(a->path, "/"), given);

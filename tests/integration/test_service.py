@@ -1,0 +1,300 @@
+"""The daemon as a service: its socket, its start, its end, its log, its limits."""
+
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+from wire import PATIENCE, PORTALOCKD, Client, Daemon, DaemonTest, is_free
+
+EX, EX_NB = "LOCK_EX", "LOCK_EX|LOCK_NB"
+
+
+class Socket(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="portalock-")
+        self.path = os.path.join(self.folder, "socket")
+        self.daemons = []
+
+    def tearDown(self):
+        for d in self.daemons:
+            d.stop()
+        shutil.rmtree(self.folder)
+
+    def start(self, *options, **more):
+        d = Daemon(*options, socket_path=more.pop("socket_path", self.path), **more)
+        self.daemons.append(d)
+        return d
+
+    def test_only_its_user_may_connect(self):
+        d = self.start()
+        self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
+        self.assertTrue(d.ready)
+
+    def test_one_daemon_for_a_socket(self):
+        first = self.start()
+        second = self.start()
+        self.assertFalse(second.ready)
+        self.assertEqual(second.wait(), 3)
+        self.assertIn(f"another daemon already serves {self.path}", second.log())
+        with Client(self.path) as c:
+            c.ping()  # the first one lives on
+        self.assertIsNone(first.process.poll())
+
+    def test_the_socket_of_a_dead_daemon_is_replaced(self):
+        first = self.start()
+        first.process.kill()
+        first.wait()
+        self.assertTrue(os.path.exists(self.path))
+        self.assertTrue(self.start().ready)
+        with Client(self.path) as c:
+            c.ping()
+
+    def test_what_is_no_socket_is_left_alone(self):
+        with open(self.path, "w") as f:
+            f.write("precious")
+        d = self.start()
+        self.assertEqual(d.wait(), 1)
+        self.assertIn(self.path, d.log())
+        with open(self.path) as f:
+            self.assertEqual(f.read(), "precious")
+
+    def test_a_folder_that_others_may_write_to_is_refused(self):
+        os.chmod(self.folder, 0o777)
+        d = self.start()
+        self.assertEqual(d.wait(), 1)
+        self.assertIn("others may write there", d.log())
+
+    def test_the_folder_by_rule_must_be_ours_and_closed(self):
+        if os.geteuid() == 0:
+            uid = 12345
+        else:
+            self.skipTest("needs root to become a user without XDG_RUNTIME_DIR")
+        env = {k: v for k, v in os.environ.items() if k not in ("PORTALOCK_SOCKET", "XDG_RUNTIME_DIR")}
+        runtime = os.path.join(self.folder, "run")
+        os.mkdir(runtime, 0o700)
+        os.chown(runtime, uid, uid)
+        os.chmod(self.folder, 0o755)
+        env["XDG_RUNTIME_DIR"] = runtime
+        for prepare, word in (
+            (lambda f: os.mkdir(f, 0o755), "mode 0700"),
+            (lambda f: os.mkdir(f, 0o700) or os.chown(f, 1, 1), "another user"),
+            (lambda f: os.symlink(self.folder, f), "symbolic link"),
+        ):
+            folder = os.path.join(runtime, "portalock")
+            prepare(folder)
+            if not os.path.islink(folder) and os.stat(folder).st_uid == 0:
+                os.chown(folder, uid, uid)
+            p = subprocess.run([PORTALOCKD], env=env, user=uid, group=uid, capture_output=True, text=True, timeout=PATIENCE)
+            self.assertEqual(p.returncode, 1, p.stderr)
+            self.assertIn(word, p.stderr)
+            os.unlink(folder) if os.path.islink(folder) else os.rmdir(folder)
+
+    def test_paths_longer_than_a_socket_address(self):
+        deep = os.path.join(self.folder, "x" * 100, "y" * 100)
+        os.makedirs(deep)
+        path = os.path.join(deep, "socket")
+        d = self.start(socket_path=path)
+        self.assertTrue(d.ready, d.log())
+        folder = os.open(deep, os.O_PATH)
+        with Client(f"/proc/self/fd/{folder}/socket") as c:
+            c.ping()
+        os.close(folder)
+        d = self.start(socket_path=os.path.join(self.folder, "z" * 200))
+        self.assertEqual(d.wait(), 1)
+        self.assertIn("too long", d.log())
+
+    def test_a_stranger_is_denied(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root to become somebody else")
+        d = self.start()
+        os.chmod(self.folder, 0o755)
+        os.chmod(self.path, 0o666)
+        code = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.makefile().readline())"
+        p = subprocess.run(["python3", "-c", code, self.path], user=12345, group=12345, capture_output=True, text=True, timeout=PATIENCE)
+        self.assertIn('"code":6', p.stdout)
+        self.assertIn("denied", d.log())
+
+    def test_the_start_lock_stays_and_the_socket_goes(self):
+        d = self.start()
+        d.process.send_signal(signal.SIGINT)
+        self.assertEqual(d.wait(), 0)
+        self.assertFalse(os.path.exists(self.path))
+        self.assertTrue(os.path.exists(self.path + ".lock"))
+
+
+class Options(unittest.TestCase):
+    def run_it(self, *options):
+        return subprocess.run([PORTALOCKD, *options], capture_output=True, text=True, timeout=PATIENCE)
+
+    def test_help_and_version(self):
+        p = self.run_it("--help")
+        self.assertEqual((p.returncode, p.stderr), (0, ""))
+        for option in ("--socket", "--idle-exit", "--log-level", "--log-waits", "--ready-fd", "--version"):
+            self.assertIn(option, p.stdout)
+        self.assertRegex(self.run_it("--version").stdout, r"^portalockd \d+\.\d+\.\d+\n$")
+
+    def test_bad_usage_names_what_was_wrong(self):
+        for options, word in (
+            (["--idle-exit", "x"], "'x'"),
+            (["--idle-exit", "-1"], "--idle-exit"),
+            (["--log-level", "loud"], "'loud'"),
+            (["--log-waits", "1.5"], "'1.5'"),
+            (["--ready-fd", ""], "--ready-fd"),
+            (["extra"], "'extra'"),
+            (["--nothing"], "nothing"),
+        ):
+            p = self.run_it(*options)
+            self.assertEqual(p.returncode, 64)
+            self.assertIn(word, p.stderr)
+
+    def test_idle_exit_counts_from_the_last_connection(self):
+        d = Daemon("--idle-exit", "0")
+        self.assertEqual(d.wait(), 0)
+        d.stop()
+        d = Daemon("--idle-exit", "1")
+        c = d.connect()
+        c.ping()
+        self.assertIsNone(d.process.poll())
+        c.close()
+        self.assertEqual(d.wait(), 0)
+        self.assertIn("by=idle", d.log())
+        d.stop()
+
+
+class Stopping(DaemonTest):
+    def test_sigterm_answers_waiters_closes_and_keeps_passed_locks(self):
+        a, b = self.client(), self.client()
+        fd = self.open()
+        a.lock(None, EX, fd)
+        id = b.start_lock(self.path, EX)
+        self.await_waiting(a, self.path, 1)
+        self.daemon.process.send_signal(signal.SIGTERM)
+        self.assertEqual(b.refusal(id).code, 9)
+        self.assertIsNone(b.line())
+        self.assertEqual(self.daemon.wait(), 0)
+        self.assertFalse(is_free(self.path))
+
+    def test_one_who_waits_in_the_kernel_is_answered_too(self):
+        self.outsider()
+        c = self.client()
+        id = c.start_lock(self.path, EX)
+        self.await_waiting(self.client(), self.path, 1)
+        self.client().call("stop")
+        self.assertEqual(c.refusal(id).code, 9)
+        self.assertEqual(self.daemon.wait(), 0)
+
+    def test_stop_is_refused_while_a_lock_by_path_would_end(self):
+        c = self.client()
+        c.lock(self.path, EX)
+        self.assertEqual(c.refuse("stop").code, 6)
+        c.call("unlock", {"path": self.path})
+        c.call("stop")
+        self.assertEqual(self.daemon.wait(), 0)
+
+
+class Log(DaemonTest):
+    options = ("--log-waits", "50")
+
+    def line(self, word):
+        """The first log line about `word`, when it comes."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            lines = [l for l in self.daemon.log().splitlines() if re.search(rf"\bevent={word}\b|\b{word}\b", l)]
+            if lines:
+                return lines
+        raise TimeoutError(f"no log line about {word}: {self.daemon.log()}")
+
+    def test_a_long_wait_is_logged_once_with_its_blockers_and_once_when_granted(self):
+        a, b = self.client(), self.client()
+        lock = a.lock(self.path, EX)["lock"]
+        id = b.start_lock(self.path, EX)
+        (blocked,) = self.line("blocked_by")
+        self.assertIn(f"pid={os.getpid()}", blocked)
+        self.assertIn("mode=LOCK_EX", blocked)
+        self.assertIn(f'path="{self.path}"', blocked)
+        a.unlock(lock)
+        b.reply(id)
+        (granted,) = self.line("granted")
+        self.assertRegex(granted, r"waited_ms=\d+")
+        self.assertEqual(len(self.line("waiting_ms")), 1)
+
+
+class Limits(unittest.TestCase):
+    """With 200 descriptors: what runs out is named, what is held stays, and unlocking makes room again."""
+
+    def setUp(self):
+        self.daemon = Daemon(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)))
+        self.assertTrue(self.daemon.ready, self.daemon.log())
+
+    def tearDown(self):
+        self.assertEqual(self.daemon.stop(), 0)
+
+    def test_locks_beyond_the_descriptors(self):
+        with self.daemon.connect() as c:
+            locks = []
+            while True:
+                try:
+                    locks.append(c.lock(self.daemon.file(f"f{len(locks)}"), EX)["lock"])
+                except Exception as e:
+                    self.assertEqual((e.code, e.data["limit"]), (8, "descriptors"))
+                    break
+                self.assertLess(len(locks), 200)
+            self.assertGreater(len(locks), 40)
+            for lock in locks[:10]:
+                self.assertTrue(c.unlock(lock))
+            c.lock(self.daemon.file("again"), EX)
+
+    def test_connections_beyond_the_descriptors_wait_and_are_served_later(self):
+        with self.daemon.connect() as first:
+            first.ping()
+            clients = [self.daemon.connect() for _ in range(300)]
+            for c in clients:
+                c.send("ping")
+            served = [c for c in clients[:50] if c.reply(1) == {}]
+            self.assertEqual(len(served), 50)
+            lock = first.lock(self.daemon.file(), EX)["lock"]  # others work on
+            first.unlock(lock)
+            for c in clients[:250]:
+                c.close()
+            for c in clients[250:]:
+                c.reply(1)
+                c.close()
+        self.assertIn("accept_paused", self.daemon.log())
+
+    def test_descriptors_that_cannot_be_received_are_a_named_failure(self):
+        fd = os.open(self.daemon.file(), os.O_RDWR | os.O_CREAT)
+        clients = [self.daemon.connect() for _ in range(10)]
+        refused = 0
+        try:
+            for c in clients:
+                for _ in range(40):
+                    c.raw(" ", fd)  # queued: nobody claims them yet
+                c.raw("\n")
+            for c in clients:
+                c.ping()
+            for c in clients:
+                for _ in range(40):
+                    id = c.send("lock", {"fd": True, "flags": ["LOCK_SH"]})
+                    try:
+                        c.reply(id)
+                    except Exception as e:
+                        self.assertEqual((e.code, e.data["limit"]), (8, "descriptors"))
+                        refused += 1
+        finally:
+            for c in clients:
+                c.close()
+            os.close(fd)
+        self.assertGreater(refused, 0)
+        with self.daemon.connect() as c:
+            c.lock(self.daemon.file("after"), EX)
+
+
+if __name__ == "__main__":
+    unittest.main()
