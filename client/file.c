@@ -85,6 +85,15 @@ static int reopen(portalock_file *f, bool for_writing)
         return 0;
 }
 
+/* We give up on a daemon that does not answer, but it may still take the lock for what was passed to it: that must not be ours any more. */
+static void abandon(portalock_file *f)
+{
+        int fd = os_open(f->path, false);
+
+        close(f->fd);
+        f->fd = fd >= 0 ? fd : -1;
+}
+
 int portalock_lock_interruptible(portalock_file *f, int flags, int64_t timeout_ms, bool (*interrupted)(void *arg), void *arg)
 {
         struct portalock_session *s = f->session;
@@ -105,6 +114,8 @@ int portalock_lock_interruptible(portalock_file *f, int flags, int64_t timeout_m
                         if (reopen(f, true) == 0)
                                 continue;
                 }
+                if (e == PORTALOCK_E_CONNECTION && !was_locked)
+                        abandon(f);
                 if (e != 0 || was_locked || os_is_current(f->fd, f->path))
                         return e;
                 /* Somebody replaced the file while we waited: what we hold guards nothing any more. */
@@ -113,7 +124,7 @@ int portalock_lock_interruptible(portalock_file *f, int flags, int64_t timeout_m
                 if (e != 0)
                         return e;
                 if (deadline >= 0 && (left = deadline - os_now_ms()) <= 0)
-                        left = 0;
+                        left = 1;       /* 0 would not be a timeout but LOCK_NB */
         }
 }
 

@@ -153,17 +153,13 @@ static bool is_full(const struct page *p)
         return p->rows_left <= 0 || p->w->buf->len >= p->bytes_max;
 }
 
-/* The path of a file: as the system knows it by one of its bearers. */
+/* The path of a file: as the system knows it by one of its bearers; one that only outsiders have: as it was asked for. */
 static const char *path_of(struct page *p, struct table_key key)
 {
-        const struct table *t = engine_table(p->l->engine);
-        struct table_holder h;
-        uint64_t bearer = 0;
+        uint64_t bearer = table_any_bearer(engine_table(p->l->engine), key);
 
-        if (table_holder_at(t, key, 0, &h))
-                bearer = h.bearer;
-        else
-                bearer = table_any_bearer(t, key);
+        if (bearer == 0)
+                return p->params->path != NULL ? p->params->path : "";
         files_path(p->l->files, bearer, p->path, sizeof p->path);
         return p->path;
 }

@@ -330,7 +330,7 @@ bool pl_json_integer(const struct pl_json *n, int64_t *out)
         if (n == NULL || !cJSON_IsNumber(node(n)))
                 return false;
         value = node(n)->valuedouble;
-        if (value < -(double)PL_INTEGER_MAX || value > (double)PL_INTEGER_MAX || value != floor(value))
+        if (value < -(double)PL_INTEGER_MAX || value > (double)PL_INTEGER_MAX || value != (double)(int64_t)value)
                 return false;
         *out = (int64_t)value;
         return true;

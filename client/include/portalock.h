@@ -100,7 +100,10 @@ PORTALOCK_API const char *portalock_socket(const portalock_session *s);
  */
 PORTALOCK_API int portalock_open(portalock_session *s, const char *path, portalock_file **out);
 
-/* The descriptor that bears the lock, O_CLOEXEC; stays owned by the file. It may change during portalock_lock() (a lock file that was replaced meanwhile). */
+/*
+ * The descriptor that bears the lock, O_CLOEXEC; stays owned by the file. It may change during portalock_lock(): when the lock file was replaced
+ * meanwhile, or when the connection broke (then -1 if the file cannot be opened again).
+ */
 PORTALOCK_API int portalock_file_fd(const portalock_file *f);
 
 /*
