@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define WAIT_THREADS_MAX 256
+#define LANE_THREADS_MAX 32     /* for files that may hang */
 #define SETTLE_STEP_MS 1        /* while stopping: how often to look whether the kernel's waits have ended */
 #define SETTLE_MAX_MS 2000
 
@@ -21,6 +22,8 @@ struct daemon {
         uv_loop_t loop;
         const struct daemon_options *options;
         struct pl_address address;
+        struct mounts *mounts;
+        struct lane *lane;
         struct files *files;
         struct outside *outside;
         struct engine *engine;
@@ -48,6 +51,9 @@ static void finish(struct daemon *d)
         server_destroy(d->server);
         engine_destroy(d->engine);
         outside_destroy(d->outside);
+        files_destroy(d->files);
+        lane_destroy(d->lane);
+        mounts_destroy(d->mounts);
         close_handles(d);
 }
 
@@ -156,15 +162,19 @@ static bool build(struct daemon *d, size_t descriptors)
 {
         struct dispatch_options options = {
                 .own_uid = (int64_t)geteuid(), .log_waits_ms = d->options->log_waits_ms, .sessions_max = PL_SESSIONS_MAX};
-        struct dispatch_hooks hooks = {.send = session_send, .clogged = session_clogged, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
+        struct dispatch_hooks hooks = {.send = session_send, .resume = session_resume, .clogged = session_clogged, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
         struct server_options server = {.own_uid = options.own_uid, .descriptors_max = descriptors, .idle = on_idle, .arg = d};
 
-        d->files = files_create(descriptors > 2 * PL_FDS_RESERVE ? descriptors - 2 * PL_FDS_RESERVE : descriptors / 2);
+        d->mounts = mounts_create(&d->loop);
+        d->lane = lane_create(&d->loop, LANE_THREADS_MAX);
+        if (d->mounts == NULL || d->lane == NULL)
+                return false;
+        d->files = files_create(descriptors > 2 * PL_FDS_RESERVE ? descriptors - 2 * PL_FDS_RESERVE : descriptors / 2, d->mounts, d->lane);
         d->dispatch = d->files != NULL ? dispatch_create(d->files, &options, &hooks) : NULL;
         if (d->dispatch == NULL)
                 return false;
         d->outside = outside_create(&d->loop, dispatch_outside_refreshed, d->dispatch);
-        d->engine = engine_create(&d->loop, d->files, WAIT_THREADS_MAX, dispatch_report, d->dispatch);
+        d->engine = engine_create(&d->loop, d->files, d->lane, WAIT_THREADS_MAX, dispatch_report, d->dispatch);
         if (d->outside == NULL || d->engine == NULL)
                 return false;
         dispatch_attach(d->dispatch, d->engine, d->outside);
@@ -210,7 +220,6 @@ int daemon_run(const struct daemon_options *options)
         uv_run(&d->loop, UV_RUN_DEFAULT);
         uv_loop_close(&d->loop);
         dispatch_destroy(d->dispatch);
-        files_destroy(d->files);
         log_event(LOG_INFO, "stopped", "socket=%s", log_quote(d->address.path));
 out:
         if (d->start_lock >= 0)

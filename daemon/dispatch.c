@@ -17,6 +17,9 @@ struct dispatch *dispatch_create(struct files *files, const struct dispatch_opti
         d->options = *options;
         d->hooks = *hooks;
         d->wake_ms = TABLE_NEVER;
+        TAILQ_INIT(&d->lists);
+        TAILQ_INIT(&d->looked_up);
+        TAILQ_INIT(&d->deferred);
         return d;
 }
 
@@ -29,15 +32,11 @@ void dispatch_attach(struct dispatch *d, struct engine *engine, struct outside *
 
 void dispatch_destroy(struct dispatch *d)
 {
-        struct pending_list *p;
-
         if (d == NULL)
                 return;
-        while ((p = d->lists) != NULL) {
-                d->lists = p->next;
-                pl_request_clear(&p->request);
-                free(p);
-        }
+        kept_clear(&d->lists);
+        kept_clear(&d->looked_up);
+        kept_clear(&d->deferred);
         pl_buf_clear(&d->out);
         free(d);
 }
@@ -152,67 +151,11 @@ static void hello(struct dispatch *d, struct client *c, const struct pl_request 
         dispatch_flush(d, c, wants(&r->id));
 }
 
-static void list_now(struct dispatch *d, const struct client *c, const struct pl_request *r)
-{
-        struct table_key key;
-        struct file_error e;
-        struct pl_writer w;
-
-        if (r->list.path != NULL && files_identify(r->list.path, &key, &e) != 0 && e.error != ENOENT) {
-                dispatch_refuse_os(d, c, &r->id, &e, r->list.path);
-                return;
-        }
-        pl_reply_begin(&w, &d->out, &r->id);
-        if (r->list.path != NULL && files_identify(r->list.path, &key, &e) != 0) {
-                pl_write_open(&w, "locks", '[');        /* no file, no lock */
-                pl_write_close(&w, ']');
-        } else if (listing_write(&d->listing, &w, &r->list, r->list.path != NULL ? &key : NULL) != 0) {
-                d->out.len = 0;
-                dispatch_refuse_member(d, c, &r->id, "after", "params.after is not a value of `next` from a list");
-                return;
-        }
-        pl_reply_end(&w);
-        dispatch_flush(d, c, wants(&r->id));
-}
-
-/* Takes the request over when the list must wait for a look at outsiders. */
-static void list(struct dispatch *d, struct client *c, struct pl_request *r)
-{
-        struct pending_list *p;
-
-        /* One at a time: many that wait would all be answered at once, however much that is. */
-        if (!r->list.outside || c->list_waits || !outside_refresh(d->outside) || (p = malloc(sizeof *p)) == NULL) {
-                list_now(d, c, r);
-                return;
-        }
-        *p = (struct pending_list){.client = c->id, .request = *r, .next = d->lists};
-        d->lists = p;
-        c->list_waits = true;
-        r->doc = NULL;  /* moved */
-}
-
 void dispatch_outside_refreshed(void *arg)
 {
         struct dispatch *d = arg;
-        struct pending_list *p, *next, *in_order = NULL;
-        struct client *c;
 
-        for (p = d->lists; p != NULL; p = next) {
-                next = p->next;
-                p->next = in_order;
-                in_order = p;
-        }
-        d->lists = NULL;
-        for (p = in_order; p != NULL; p = next) {
-                next = p->next;
-                c = registry_client(&d->registry, p->client);
-                if (c != NULL) {
-                        c->list_waits = false;
-                        list_now(d, c, &p->request);
-                }
-                pl_request_clear(&p->request);
-                free(p);
-        }
+        list_outside_refreshed(d);
         notices_tick(d);
 }
 
@@ -314,7 +257,7 @@ static void refuse_line(struct dispatch *d, struct client *c, const struct pl_fa
 
         /* Its descriptor leaves the queue all the same, or every later request would get its neighbour's. */
         if (fault->took_fd && locking_claim(c, &fd))
-                files_discard(fd);
+                files_discard(d->files, fd);
         d->metrics.refused_lines++;
         if (fault->silent)
                 return;
@@ -322,47 +265,67 @@ static void refuse_line(struct dispatch *d, struct client *c, const struct pl_fa
         dispatch_flush(d, c, true);
 }
 
-void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_t len)
+void dispatch_carry_out(struct dispatch *d, struct client *c, struct incoming *in)
 {
-        struct pl_request r;
-        struct pl_fault fault;
+        const struct pl_request *r = &in->request;
 
-        if (pl_request_decode(line, len, &r, &fault) != 0) {
-                refuse_line(d, c, &fault);
-                c->spoke = true;
-                return;
-        }
-        d->metrics.requests[r.method]++;
-        switch (r.method) {
+        switch (r->method) {
         case PL_HELLO:
-                hello(d, c, &r);
+                hello(d, c, r);
                 break;
         case PL_LOCK:
-                locking_lock(d, c, &r);
+                locking_lock(d, c, in);
                 break;
         case PL_UNLOCK:
-                locking_unlock(d, c, &r);
+                locking_unlock(d, c, in);
                 break;
         case PL_CANCEL:
-                locking_cancel(d, c, &r);
+                locking_cancel(d, c, r);
                 break;
         case PL_LIST:
-                list(d, c, &r);
+                list_request(d, c, in);
                 break;
         case PL_STATS:
-                stats(d, c, &r);
+                stats(d, c, r);
                 break;
         case PL_PING:
-                answer_empty(d, c, &r.id);
+                answer_empty(d, c, &r->id);
                 break;
         case PL_STOP:
-                stop(d, c, &r);
+                stop(d, c, r);
                 break;
         case PL_METHOD_COUNT:
                 break;
         }
+}
+
+void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_t len)
+{
+        struct incoming in = {.fd = -1, .since_ms = engine_now(d->engine)};
+        enum pl_method method;
+        struct pl_fault fault;
+
+        if (pl_request_decode(line, len, &in.request, &fault) != 0) {
+                refuse_line(d, c, &fault);
+                c->spoke = true;
+                return;
+        }
+        method = in.request.method;
+        d->metrics.requests[method]++;
+        /* Descriptors are claimed in the order of the lines, whenever these are carried out. */
+        if (method == PL_LOCK && in.request.lock.fd)
+                in.has_fd = locking_claim(c, &in.fd);
+        if (c->held_up && method != PL_PING && method != PL_CANCEL)
+                deferred_add(d, c, &in);
+        else
+                dispatch_carry_out(d, c, &in);
         c->spoke = true;
-        pl_request_clear(&r);
+        incoming_clear(d, &in);
+}
+
+bool dispatch_is_full(const struct client *c)
+{
+        return c->deferred_count >= PL_DEFERRED_MAX;
 }
 
 void dispatch_long_line(struct dispatch *d, struct client *c)
@@ -375,9 +338,8 @@ void dispatch_long_line(struct dispatch *d, struct client *c)
 
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
 {
-        (void)d;
         if (c->fd_count == PL_FDS_UNCLAIMED_MAX) {
-                files_discard(fd);
+                files_discard(d->files, fd);
                 return false;
         }
         c->fds[(c->fd_first + c->fd_count++) % PL_FDS_UNCLAIMED_MAX] = fd;
@@ -391,7 +353,8 @@ void dispatch_close(struct dispatch *d, struct client *c)
 
         log_event(LOG_DEBUG, "session_closed", "session=%llu locks=%zu waiting=%zu", (unsigned long long)c->id, c->grant_count, c->request_count);
         while (locking_claim(c, &fd))
-                files_discard(fd);
+                files_discard(d->files, fd);
+        deferred_close(d, c);
         while (c->waiting != NULL)
                 locking_forget(d, c->waiting);
         while (c->grants != NULL) {
@@ -420,6 +383,8 @@ void dispatch_report(void *arg, const struct table_effect *fx)
                 locking_replied(arg, fx);
         else if (fx->kind == FX_LOST)
                 locking_lost(arg, fx);
+        else if (fx->kind == FX_OS_LOCK)
+                locking_under_way(arg, fx);
         else
                 notices_waiting(arg, fx);
 }
@@ -427,21 +392,34 @@ void dispatch_report(void *arg, const struct table_effect *fx)
 void dispatch_tick(struct dispatch *d)
 {
         d->wake_ms = TABLE_NEVER;
+        locking_tick(d);
+        deferred_tick(d);
         notices_tick(d);
+}
+
+void dispatch_wake_at(struct dispatch *d, int64_t ms)
+{
+        if (ms >= d->wake_ms)
+                return;
+        d->wake_ms = ms;
+        d->hooks.wake_at(d->hooks.arg, ms);
 }
 
 void dispatch_stop(struct dispatch *d, const char *by)
 {
-        struct request *q, *older;
+        struct request *q;
         struct grant *g;
+        uint64_t cookie;
 
         d->stopping = true;
+        deferred_stop(d);
         /* From the youngest on, so that nobody is granted by the cancelling of one before him. */
-        for (q = d->registry.newest; q != NULL; q = older) {
-                struct table_event ev = {.kind = EV_CANCEL, .session = q->client->id, .request = q->table_request};
-
-                older = q->older;
-                engine_submit(d->engine, &ev);
+        while ((q = d->registry.newest) != NULL) {
+                cookie = q->cookie;
+                if (locking_withdraw(d, q, PL_E_SHUTTING_DOWN) && registry_request(&d->registry, cookie) == NULL)
+                        continue;
+                dispatch_refuse(d, q->client, &q->id, PL_E_SHUTTING_DOWN, NULL);
+                locking_forget(d, q);
         }
         for (g = d->registry.grants; g != NULL; g = g->hh.next) {
                 if (!g->by_path)

@@ -15,6 +15,8 @@ struct dispatch;
 
 struct dispatch_hooks {
         void (*send)(struct session *s, const char *data, size_t len);
+        /* dispatch_is_full() has ended: its lines may come again. */
+        void (*resume)(struct session *s);
         /* Has the client so many unread replies that it is better spared what can wait? */
         bool (*clogged)(const struct session *s);
         /* Somebody entitled has asked the daemon to stop. */
@@ -40,6 +42,8 @@ void dispatch_destroy(struct dispatch *d);
 struct client *dispatch_open(struct dispatch *d, struct session *s, const struct peer *peer, const char **text);
 /* A whole line, without its LF. */
 void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_t len);
+/* So many of its requests stand behind one that is looked up off the loop that no more lines must come. */
+bool dispatch_is_full(const struct client *c);
 void dispatch_long_line(struct dispatch *d, struct client *c);
 /* A descriptor arrived (or a hole). False: too many are unclaimed, the session must end; the descriptor is closed. */
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd);

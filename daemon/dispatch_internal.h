@@ -1,15 +1,31 @@
-/* Shared by the files of dispatch: dispatch.c (doors and the small methods), locking.c (lock, unlock, cancel), notices.c (waits told and logged). */
+/*
+ * Shared by the files of dispatch: dispatch.c (doors and the small methods), locking.c (lock, unlock, cancel), list.c (list), deferred.c
+ * (requests behind one whose path is looked up off the loop), notices.c (waits told and logged).
+ */
 #ifndef DISPATCH_INTERNAL_H
 #define DISPATCH_INTERNAL_H
 
 #include "dispatch.h"
 
-/* A `list` that waits for a fresh look at outsiders. */
-struct pending_list {
-        uint64_t client;
+#include <sys/queue.h>
+
+/* A request as it was received, with its descriptor. */
+struct incoming {
         struct pl_request request;
-        struct pending_list *next;
+        int64_t since_ms;
+        bool has_fd;            /* a lock with `fd`: one was in the queue; it may be a hole */
+        int fd;
 };
+
+/* A request that is kept until something is known: a look at outsiders, where a path leads, or the end of an earlier one. */
+struct kept {
+        struct dispatch *d;
+        struct client *client;  /* NULL: gone meanwhile */
+        struct incoming incoming;
+        struct table_key key;   /* of the list's path, once that is known */
+        TAILQ_ENTRY(kept) entry;
+};
+TAILQ_HEAD(kept_list, kept);
 
 struct dispatch {
         struct files *files;
@@ -21,7 +37,10 @@ struct dispatch {
         struct dispatch_hooks hooks;
         struct metrics metrics;
         struct pl_buf out;              /* one line at a time */
-        struct pending_list *lists;
+        struct kept_list lists;         /* wait for a look at outsiders */
+        struct kept_list looked_up;     /* unlock and list whose path is looked up off the loop */
+        struct kept_list deferred;      /* stand behind an earlier one of their session, by age */
+        size_t opening;                 /* lock requests in REQUEST_OPENING */
         size_t path_locks;              /* held by path: they end with the daemon */
         bool stopping;
         size_t notifying;               /* requests that want `waiting` notifications */
@@ -39,12 +58,47 @@ void dispatch_refuse_os(struct dispatch *d, const struct client *c, const struct
 /* Notification `lost` to the owner of `g`. */
 void dispatch_tell_lost(struct dispatch *d, const struct grant *g, const char *by);
 
+/* Free what is left of a request that was carried out or refused. */
+void incoming_clear(struct dispatch *d, struct incoming *in);
+/* Carry a request out. May take parts of it over (then they are empty afterwards); the caller clears the rest. */
+void dispatch_carry_out(struct dispatch *d, struct client *c, struct incoming *in);
+
+/* deferred.c */
+/* Keep a request: *in is moved. NULL when out of memory, with nothing changed. */
+struct kept *kept_add(struct kept_list *list, struct dispatch *d, struct client *c, struct incoming *in);
+/* Take it out again and free it with what is left of its request. */
+void kept_remove(struct kept_list *list, struct kept *k);
+void kept_clear(struct kept_list *list);
+/* Keep an unlock or a list while its path is identified off the loop; `found` gets the kept request, removes it and releases the client. */
+void deferred_look_up(struct dispatch *d, struct client *c, struct incoming *in, files_found_fn *found);
+/* Put a request off until deferred_release(); refused when there is no memory. */
+void deferred_add(struct dispatch *d, struct client *c, struct incoming *in);
+/* The look-up that held the client up has ended: carry out what stands behind it, up to the next one that holds it up. */
+void deferred_release(struct dispatch *d, struct client *c);
+/* A deferred request is answered CANCELLED. False: no such one. */
+bool deferred_cancel(struct dispatch *d, const struct client *c, const struct pl_id *id);
+void deferred_stop(struct dispatch *d);         /* all are answered SHUTTING_DOWN */
+void deferred_tick(struct dispatch *d);         /* those whose time is over are answered TIMED_OUT */
+void deferred_close(struct dispatch *d, struct client *c);
+/* Call dispatch_tick() at `ms` or before. */
+void dispatch_wake_at(struct dispatch *d, int64_t ms);
+
+/* list.c */
+void list_request(struct dispatch *d, struct client *c, struct incoming *in);
+void list_outside_refreshed(struct dispatch *d);
+
 /* locking.c */
-void locking_lock(struct dispatch *d, struct client *c, const struct pl_request *r);
-void locking_unlock(struct dispatch *d, struct client *c, const struct pl_request *r);
+void locking_lock(struct dispatch *d, struct client *c, struct incoming *in);
+void locking_unlock(struct dispatch *d, struct client *c, struct incoming *in);
 void locking_cancel(struct dispatch *d, struct client *c, const struct pl_request *r);
+/* Opening requests whose time is over are answered. */
+void locking_tick(struct dispatch *d);
+/* A waiting request is withdrawn, wherever it stands; `code` is its answer unless the table gives one. False: it is granted already. */
+bool locking_withdraw(struct dispatch *d, struct request *q, int code);
 void locking_replied(struct dispatch *d, const struct table_effect *fx);
 void locking_lost(struct dispatch *d, const struct table_effect *fx);
+/* The table has asked the system for a lock on a file that may hang: the request can be cancelled from now on. */
+void locking_under_way(struct dispatch *d, const struct table_effect *fx);
 /* The request is over: nothing of it is left here. */
 void locking_forget(struct dispatch *d, struct request *q);
 /* The oldest descriptor of the client's queue; false when none is there. *fd may be a hole. */

@@ -8,17 +8,11 @@
 #include <time.h>
 #include <uv.h>
 
-/* A wait in the kernel on a new description of the shared bearer's file. */
-struct fresh {
-        uint64_t op, bearer;
-        struct fresh *next;
-};
-
 struct engine {
         uv_loop_t *loop;
         struct files *files;
         struct table *table;
-        struct oslock_pool *pool;
+        struct kernel *kernel;
         engine_report *report;
         void *arg;
         uv_timer_t timer;
@@ -26,11 +20,10 @@ struct engine {
         struct table_event *queue;      /* events [head, count) wait for their step */
         size_t head, count, cap;
         struct table_effects effects;
-        struct fresh *fresh;
         bool stepping;
 };
 
-static void on_os_done(void *arg, uint64_t op, enum oslock_result result, int error);
+static void on_os_done(void *arg, uint64_t op, enum oslock_result result, int error, uint64_t new_bearer);
 
 int64_t engine_now(const struct engine *e)
 {
@@ -57,10 +50,10 @@ const struct table *engine_table(const struct engine *e)
 
 void engine_os_stats(const struct engine *e, struct oslock_stats *out)
 {
-        oslock_pool_stats(e->pool, out);
+        kernel_stats(e->kernel, out);
 }
 
-struct engine *engine_create(uv_loop_t *loop, struct files *files, unsigned threads, engine_report *report, void *arg)
+struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *lane, unsigned threads, engine_report *report, void *arg)
 {
         struct engine *e = calloc(1, sizeof *e);
 
@@ -72,10 +65,10 @@ struct engine *engine_create(uv_loop_t *loop, struct files *files, unsigned thre
         e->arg = arg;
         e->timer_at = TABLE_NEVER;
         e->table = table_create();
-        e->pool = oslock_pool_create(loop, threads, on_os_done, e);
-        if (e->table == NULL || e->pool == NULL) {
+        e->kernel = kernel_create(loop, files, lane, threads, on_os_done, e);
+        if (e->table == NULL || e->kernel == NULL) {
                 table_destroy(e->table);
-                oslock_pool_destroy(e->pool);
+                kernel_destroy(e->kernel);
                 free(e);
                 return NULL;
         }
@@ -91,16 +84,9 @@ static void timer_closed(uv_handle_t *handle)
 
 void engine_destroy(struct engine *e)
 {
-        struct fresh *f;
-
         if (e == NULL)
                 return;
-        oslock_pool_destroy(e->pool);
-        while ((f = e->fresh) != NULL) {
-                e->fresh = f->next;
-                files_drop(e->files, f->bearer);
-                free(f);
-        }
+        kernel_destroy(e->kernel);
         table_destroy(e->table);
         free(e->queue);
         free(e->effects.items);
@@ -126,13 +112,6 @@ static void enqueue(struct engine *e, const struct table_event *ev)
         e->queue[e->count++] = *ev;
 }
 
-static void os_done(struct engine *e, uint64_t op, enum table_os_result result, int error, uint64_t new_bearer)
-{
-        struct table_event ev = {.kind = EV_OS_DONE, .op = op, .result = result, .error = error, .new_bearer = new_bearer};
-
-        enqueue(e, &ev);
-}
-
 static enum table_os_result result_of(enum oslock_result r)
 {
         switch (r) {
@@ -150,46 +129,6 @@ static enum table_os_result result_of(enum oslock_result r)
         return OS_FAILED;
 }
 
-static enum oslock_mode mode_of(enum table_mode mode)
-{
-        return mode == TABLE_EX ? OSLOCK_EX : OSLOCK_SH;
-}
-
-static void start_wait(struct engine *e, const struct table_effect *fx)
-{
-        struct fresh *f = NULL;
-        uint64_t bearer = fx->bearer;
-        struct file_error error;
-
-        if (fx->fresh) {
-                f = malloc(sizeof *f);
-                if (f == NULL || files_fresh(e->files, fx->bearer, &bearer, &error) != FILES_OK) {
-                        /* Too few descriptors, perhaps: outsiders must wait a little longer, our own need not. */
-                        os_done(e, fx->op, OS_BUSY, 0, 0);
-                        free(f);
-                        return;
-                }
-                *f = (struct fresh){.op = fx->op, .bearer = bearer, .next = e->fresh};
-                e->fresh = f;
-        }
-        if (oslock_wait(e->pool, fx->op, files_fd(e->files, bearer), mode_of(fx->mode)) != 0)
-                on_os_done(e, fx->op, OSLOCK_FAILED, ENOMEM);
-}
-
-static void os_lock(struct engine *e, const struct table_effect *fx)
-{
-        enum oslock_result result;
-        int fd, error = 0;
-
-        if (fx->wait) {
-                start_wait(e, fx);
-                return;
-        }
-        fd = files_fd(e->files, fx->bearer);
-        result = fx->convert ? oslock_upgrade(fd, &error) : oslock_try(fd, mode_of(fx->mode), &error);
-        os_done(e, fx->op, result_of(result), error, 0);
-}
-
 static void apply(struct engine *e, const struct table_effect *fx)
 {
         switch (fx->kind) {
@@ -199,16 +138,18 @@ static void apply(struct engine *e, const struct table_effect *fx)
                 e->report(e->arg, fx);
                 break;
         case FX_OS_LOCK:
-                os_lock(e, fx);
+                if (files_is_away(e->files, fx->bearer))
+                        e->report(e->arg, fx);
+                kernel_lock(e->kernel, fx);
                 break;
         case FX_OS_CANCEL:
-                oslock_cancel(e->pool, fx->op);
+                kernel_cancel(e->kernel, fx->op);
                 break;
         case FX_OS_UNLOCK:
-                oslock_unlock(files_fd(e->files, fx->bearer));
+                kernel_unlock(e->kernel, fx->bearer);
                 break;
         case FX_OS_DOWNGRADE:
-                oslock_downgrade(files_fd(e->files, fx->bearer));
+                kernel_downgrade(e->kernel, fx->bearer);
                 break;
         case FX_OS_KEEP:
                 files_keep(e->files, fx->bearer);
@@ -269,30 +210,16 @@ void engine_submit(struct engine *e, const struct table_event *ev)
         /* A description may bear a lock that we do not know of (granted by a daemon that died, or detached): it must not queue behind
            those who wait for it, and a failed conversion would lose it. */
         if (copy.kind == EV_LOCK && !copy.shared && (copy.mode == TABLE_EX || table_knows(e->table, copy.key)))
-                copy.bears = (enum table_mode)oslock_bears(files_fd(e->files, copy.bearer));
+                copy.bears = kernel_bears(e->kernel, copy.bearer);
         enqueue(e, &copy);
         drain(e);
 }
 
-static void on_os_done(void *arg, uint64_t op, enum oslock_result result, int error)
+static void on_os_done(void *arg, uint64_t op, enum oslock_result result, int error, uint64_t new_bearer)
 {
+        struct table_event ev = {.kind = EV_OS_DONE, .op = op, .result = result_of(result), .error = error, .new_bearer = new_bearer};
         struct engine *e = arg;
-        struct fresh **p, *f;
-        uint64_t new_bearer = 0;
 
-        for (p = &e->fresh; (f = *p) != NULL; p = &f->next) {
-                if (f->op != op)
-                        continue;
-                *p = f->next;
-                if (result == OSLOCK_TAKEN) {
-                        new_bearer = f->bearer;
-                        files_share(e->files, new_bearer);
-                } else {
-                        files_drop(e->files, f->bearer);
-                }
-                free(f);
-                break;
-        }
-        os_done(e, op, result_of(result), error, new_bearer);
+        enqueue(e, &ev);
         drain(e);
 }

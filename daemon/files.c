@@ -14,7 +14,7 @@ struct bearer {
         struct file *file;
         int fd;
         size_t references;
-        bool passed;
+        bool passed, away;
         UT_hash_handle hh;
 };
 
@@ -32,7 +32,51 @@ struct files {
         struct bearer *bearers;
         size_t limit;
         uint64_t last_id;
+        struct mounts *mounts;
+        struct lane *lane;
 };
+
+/* ---- closing ---- */
+
+struct closing {
+        struct lane_job job;
+        int fd;
+};
+
+static void close_work(struct lane_job *job)
+{
+        close(((struct closing *)job)->fd);
+}
+
+static void close_done(struct lane_job *job)
+{
+        free(job);
+}
+
+/* close(2) flushes, and that may hang. `key`: behind what is still to be done on that bearer. */
+static void close_away(struct files *f, int fd, uint64_t key)
+{
+        struct closing *c = malloc(sizeof *c);
+
+        if (c == NULL) {
+                close(fd);
+                return;
+        }
+        *c = (struct closing){.job = {.work = close_work, .done = close_done, .key = key}, .fd = fd};
+        lane_submit(f->lane, &c->job);
+}
+
+void files_discard(struct files *f, int fd)
+{
+        if (fd < 0)
+                return;
+        if (file_is_local(f->mounts, fd))
+                close(fd);
+        else
+                close_away(f, fd, 0);
+}
+
+/* ---- bearers ---- */
 
 static int by_description(const void *a, const void *b)
 {
@@ -41,12 +85,15 @@ static int by_description(const void *a, const void *b)
         return file_compare_descriptions(x->fd, y->fd);
 }
 
-struct files *files_create(size_t limit)
+struct files *files_create(size_t limit, struct mounts *mounts, struct lane *lane)
 {
         struct files *f = calloc(1, sizeof *f);
 
-        if (f != NULL)
-                f->limit = limit;
+        if (f == NULL)
+                return NULL;
+        f->limit = limit;
+        f->mounts = mounts;
+        f->lane = lane;
         return f;
 }
 
@@ -100,6 +147,7 @@ static struct bearer *add_bearer(struct files *f, const struct table_key *key, i
         b->fd = fd;
         b->references = 1;
         b->passed = passed;
+        b->away = !file_is_local(f->mounts, fd);
         if (passed && tsearch(b, &file->passed, by_description) == NULL)
                 goto fail;
         HASH_ADD(hh, f->bearers, id, sizeof b->id, b);
@@ -133,7 +181,10 @@ static void remove_bearer(struct files *f, struct bearer *b)
         if (file->shared == b)
                 file->shared = NULL;
         HASH_DELETE(hh, f->bearers, b);
-        close(b->fd);
+        if (b->away)
+                close_away(f, b->fd, b->id);
+        else
+                close(b->fd);
         free(b);
         file->bearers--;
         free_if_unused(f, file);
@@ -162,40 +213,62 @@ static bool out_of_descriptors(const struct file_error *e)
         return e->error == EMFILE || e->error == ENFILE;
 }
 
+/* The shared bearer if there is one: then 100,000 waiters need one descriptor. */
+static bool join_shared(struct files *f, const struct table_key *key, uint64_t *bearer)
+{
+        struct file *file = find_file(f, key);
+
+        if (file == NULL || file->shared == NULL)
+                return false;
+        file->shared->references++;
+        *bearer = file->shared->id;
+        return true;
+}
+
+/* A descriptor opened by path (consumed) becomes the shared bearer, or gives way to it. */
+static enum files_result take_opened(struct files *f, int fd, const struct file_identity *id, struct table_key *key, uint64_t *bearer, struct file_error *e)
+{
+        struct bearer *b;
+
+        *key = (struct table_key){id->device, id->inode};
+        if (join_shared(f, key, bearer)) {
+                files_discard(f, fd);
+                return FILES_OK;
+        }
+        b = files_count(f) < f->limit ? add_bearer(f, key, fd, false) : NULL;
+        if (b == NULL) {
+                files_discard(f, fd);
+                return full(e);
+        }
+        b->file->shared = b;
+        *bearer = b->id;
+        return FILES_OK;
+}
+
 enum files_result files_open(struct files *f, const char *path, bool create, struct table_key *key, uint64_t *bearer, struct file_error *e)
 {
         struct file_identity id;
-        struct bearer *b;
-        struct file *file;
         int fd;
 
-        /* Usually somebody has it already: then a stat is enough, and 100,000 waiters need one descriptor. */
-        if (file_stat(path, &id, e) == 0) {
-                *key = (struct table_key){id.device, id.inode};
-                file = find_file(f, key);
-                if (file != NULL && file->shared != NULL) {
-                        file->shared->references++;
-                        *bearer = file->shared->id;
-                        return FILES_OK;
-                }
-        } else if (e->error != ENOENT) {
+        switch (file_glance(f->mounts, path, &id, e)) {
+        case FILE_BAD:
                 return FILES_ERROR;
+        case FILE_AWAY:
+                return FILES_AWAY;
+        case FILE_LOCAL:
+                *key = (struct table_key){id.device, id.inode};
+                if (join_shared(f, key, bearer))
+                        return FILES_OK;
+                break;
+        case FILE_MISSING:
+                break;
         }
         if (files_count(f) >= f->limit)
                 return full(e);
         fd = file_open(path, create, &id, e);
         if (fd < 0)
                 return out_of_descriptors(e) ? FILES_FULL : FILES_ERROR;
-        *key = (struct table_key){id.device, id.inode};
-        b = add_bearer(f, key, fd, false);
-        if (b == NULL) {
-                close(fd);
-                return full(e);
-        }
-        if (b->file->shared == NULL)
-                b->file->shared = b;
-        *bearer = b->id;
-        return FILES_OK;
+        return take_opened(f, fd, &id, key, bearer, e);
 }
 
 enum files_result files_adopt(struct files *f, int fd, struct table_key *key, uint64_t *bearer, struct file_error *e)
@@ -206,14 +279,14 @@ enum files_result files_adopt(struct files *f, int fd, struct table_key *key, ui
         void *found;
 
         if (file_identify(fd, &id, e) != 0) {
-                close(fd);
+                files_discard(f, fd);
                 return FILES_ERROR;
         }
         *key = (struct table_key){id.device, id.inode};
         file = find_file(f, key);
         found = file != NULL ? tfind(&probe, &file->passed, by_description) : NULL;
         if (found != NULL) {
-                close(fd);
+                files_discard(f, fd);
                 b = *(struct bearer **)found;
                 b->references++;
                 *bearer = b->id;
@@ -221,29 +294,117 @@ enum files_result files_adopt(struct files *f, int fd, struct table_key *key, ui
         }
         b = files_count(f) < f->limit ? add_bearer(f, key, fd, true) : NULL;
         if (b == NULL) {
-                close(fd);
+                files_discard(f, fd);
                 return full(e);
         }
         *bearer = b->id;
         return FILES_OK;
 }
 
-enum files_result files_fresh(struct files *f, uint64_t bearer, uint64_t *fresh, struct file_error *e)
+enum files_result files_fresh(struct files *f, uint64_t bearer, int fd, uint64_t *fresh)
 {
-        struct bearer *old = find_bearer(f, bearer), *b;
-        int fd;
+        struct bearer *b = add_bearer(f, &find_bearer(f, bearer)->file->key, fd, false);
 
-        fd = file_reopen(old->fd, e);
-        if (fd < 0)
-                return FILES_ERROR;
-        b = add_bearer(f, &old->file->key, fd, false);
         if (b == NULL) {
-                close(fd);
-                return full(e);
+                files_discard(f, fd);
+                return FILES_FULL;
         }
         *fresh = b->id;
         return FILES_OK;
 }
+
+/* ---- paths that lead away ---- */
+
+struct look_up {
+        struct lane_job job;
+        struct files *files;
+        files_found_fn *found;
+        void *arg;
+        uint64_t ticket;
+        enum files_purpose purpose;
+        int fd;
+        struct file_identity id;
+        struct file_error error;        /* error 0: it worked */
+        char path[];
+};
+
+static void look_up_work(struct lane_job *job)
+{
+        struct look_up *l = (struct look_up *)job;
+
+        if (l->purpose == FILES_TO_IDENTIFY)
+                (void)file_stat(l->path, &l->id, &l->error);
+        else
+                l->fd = file_open(l->path, l->purpose == FILES_TO_CREATE, &l->id, &l->error);
+}
+
+static void look_up_done(struct lane_job *job)
+{
+        struct look_up *l = (struct look_up *)job;
+        struct files_found found = {.result = FILES_OK, .error = l->error};
+
+        if (l->job.dropped) {
+                if (l->fd >= 0)
+                        close(l->fd);
+                free(l);
+                return;
+        }
+        if (l->error.error != 0)
+                found.result = out_of_descriptors(&l->error) ? FILES_FULL : FILES_ERROR;
+        else if (l->purpose == FILES_TO_IDENTIFY)
+                found.key = (struct table_key){l->id.device, l->id.inode};
+        else
+                found.result = take_opened(l->files, l->fd, &l->id, &found.key, &found.bearer, &found.error);
+        l->found(l->arg, l->ticket, &found);
+        free(l);
+}
+
+int files_look_up(struct files *f, const char *path, enum files_purpose purpose, files_found_fn *found, void *arg, uint64_t ticket)
+{
+        size_t len = strlen(path) + 1;
+        struct look_up *l = calloc(1, sizeof *l + len);
+
+        if (l == NULL)
+                return -ENOMEM;
+        l->job = (struct lane_job){.work = look_up_work, .done = look_up_done};
+        l->files = f;
+        l->found = found;
+        l->arg = arg;
+        l->ticket = ticket;
+        l->purpose = purpose;
+        l->fd = -1;
+        memcpy(l->path, path, len);
+        lane_submit(f->lane, &l->job);
+        return 0;
+}
+
+enum files_result files_identify(struct files *f, const char *path, struct table_key *key, struct file_error *e)
+{
+        struct file_identity id;
+
+        switch (file_glance(f->mounts, path, &id, e)) {
+        case FILE_LOCAL:
+                *key = (struct table_key){id.device, id.inode};
+                return FILES_OK;
+        case FILE_AWAY:
+                return FILES_AWAY;
+        case FILE_MISSING:
+                *e = (struct file_error){"stat", ENOENT};
+                break;
+        case FILE_BAD:
+                break;
+        }
+        return FILES_ERROR;
+}
+
+bool files_is_away(const struct files *f, uint64_t bearer)
+{
+        const struct bearer *b = find_bearer(f, bearer);
+
+        return b != NULL && b->away;
+}
+
+/* ---- */
 
 void files_share(struct files *f, uint64_t bearer)
 {
@@ -277,22 +438,6 @@ void files_path(const struct files *f, uint64_t bearer, char *out, size_t size)
         out[0] = '\0';
         if (files_fd(f, bearer) >= 0)
                 file_path(files_fd(f, bearer), out, size);
-}
-
-int files_identify(const char *path, struct table_key *key, struct file_error *e)
-{
-        struct file_identity id;
-
-        if (file_stat(path, &id, e) != 0)
-                return -1;
-        *key = (struct table_key){id.device, id.inode};
-        return 0;
-}
-
-void files_discard(int fd)
-{
-        if (fd >= 0)
-                close(fd);
 }
 
 size_t files_count(const struct files *f)

@@ -3,20 +3,29 @@
  *
  * All requests by path of one file share one description. Each passed description has one bearer, however often it is passed: a new
  * duplicate of a known one is closed and the known bearer returned.
+ *
+ * On the loop only files are touched that are known to be local (os/mounts.h): a network file system that hangs must not stop the daemon. Paths that
+ * lead elsewhere are looked up on the lane, and its descriptors are closed there, in order with whatever else is done on the same bearer.
  */
 #ifndef FILES_H
 #define FILES_H
 
 #include "file.h"
+#include "lane.h"
 #include "table.h"
 
 struct files;
 
-enum files_result { FILES_OK, FILES_ERROR, FILES_FULL /* too few free descriptors, or no memory */ };
+enum files_result {
+        FILES_OK,
+        FILES_ERROR,    /* *e */
+        FILES_FULL,     /* too few free descriptors, or no memory */
+        FILES_AWAY      /* the path leads to where looking might hang: ask again by files_look_up() */
+};
 
 /* `limit`: how many descriptors may be open for locks. */
-struct files *files_create(size_t limit);
-void files_destroy(struct files *f);    /* closes everything, unlocks nothing by itself */
+struct files *files_create(size_t limit, struct mounts *mounts, struct lane *lane);
+void files_destroy(struct files *f);    /* closes everything, unlocks nothing by itself; before the lane */
 
 /* The shared bearer of the file that `path` names now; one reference. */
 enum files_result files_open(struct files *f, const char *path, bool create, struct table_key *key, uint64_t *bearer, struct file_error *e);
@@ -24,8 +33,8 @@ enum files_result files_open(struct files *f, const char *path, bool create, str
 /* The bearer of a received descriptor, which is consumed in every case; one reference. */
 enum files_result files_adopt(struct files *f, int fd, struct table_key *key, uint64_t *bearer, struct file_error *e);
 
-/* A new description of the file of `bearer`; one reference. It becomes the file's shared one by files_share(). */
-enum files_result files_fresh(struct files *f, uint64_t bearer, uint64_t *fresh, struct file_error *e);
+/* A new bearer of the file of `bearer` around `fd` (file_reopen(); consumed in every case); one reference. It becomes the file's shared one by files_share(). */
+enum files_result files_fresh(struct files *f, uint64_t bearer, int fd, uint64_t *fresh);
 void files_share(struct files *f, uint64_t bearer);
 
 /* One reference more. */
@@ -40,11 +49,28 @@ int files_fd(const struct files *f, uint64_t bearer);
 /* The path by which the system knows the bearer's file now; "" when unknown. */
 void files_path(const struct files *f, uint64_t bearer, char *out, size_t size);
 
-/* The identity of what `path` names now. Returns 0 or -1 with *e. */
-int files_identify(const char *path, struct table_key *key, struct file_error *e);
+/* The identity of what `path` names now: FILES_OK, FILES_ERROR or FILES_AWAY. */
+enum files_result files_identify(struct files *f, const char *path, struct table_key *key, struct file_error *e);
 
-/* Close a received descriptor that nobody claims. */
-void files_discard(int fd);
+/* What a path was found to lead to. */
+struct files_found {
+        enum files_result result;       /* not FILES_AWAY */
+        struct table_key key;
+        uint64_t bearer;                /* of an opened path: one reference, now the callee's; else 0 */
+        struct file_error error;
+};
+typedef void files_found_fn(void *arg, uint64_t ticket, const struct files_found *found);
+
+enum files_purpose { FILES_TO_OPEN, FILES_TO_CREATE, FILES_TO_IDENTIFY };
+
+/* Look a path up off the loop, however long that takes: exactly one `found`, later, unless the daemon ends before. Returns 0 or -ENOMEM. */
+int files_look_up(struct files *f, const char *path, enum files_purpose purpose, files_found_fn *found, void *arg, uint64_t ticket);
+
+/* May an operation on this bearer hang? Then it belongs on the lane, with the bearer's id as its key. */
+bool files_is_away(const struct files *f, uint64_t bearer);
+
+/* Close a received descriptor that nobody claims; -1 is none. */
+void files_discard(struct files *f, int fd);
 
 /* Descriptors open now. */
 size_t files_count(const struct files *f);

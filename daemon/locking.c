@@ -3,6 +3,8 @@
  *
  * Somebody may unlink and recreate a lock file while others wait on the old one. So after a grant by path the path is compared with what was
  * locked; if they differ, the lock is given back unseen and the request queues again on the new file, at its old age and with its old deadline.
+ *
+ * A path that leads to where looking might hang (files.h) is opened and compared off the loop; until then the request is not in the table.
  */
 #include "dispatch_internal.h"
 
@@ -48,6 +50,7 @@ static void submit(struct dispatch *d, struct request *q, uint64_t bearer)
 void locking_forget(struct dispatch *d, struct request *q)
 {
         d->notifying -= q->notify;
+        d->opening -= q->place == REQUEST_OPENING;
         registry_request_remove(&d->registry, q);
 }
 
@@ -73,14 +76,6 @@ static bool refuse_early(struct dispatch *d, const struct client *c, const struc
         return true;
 }
 
-/* The bearer for a request, by its descriptor (consumed) or its path. */
-static enum files_result bear(struct dispatch *d, const struct pl_lock_params *p, int fd, struct table_key *key, uint64_t *bearer, struct file_error *e)
-{
-        if (p->fd)
-                return files_adopt(d->files, fd, key, bearer, e);
-        return files_open(d->files, p->path, p->create, key, bearer, e);
-}
-
 static void refuse_file(struct dispatch *d, const struct client *c, const struct pl_id *id, enum files_result result,
                         const struct file_error *e, const char *path)
 {
@@ -90,63 +85,117 @@ static void refuse_file(struct dispatch *d, const struct client *c, const struct
                 dispatch_refuse_os(d, c, id, e, path);
 }
 
-void locking_lock(struct dispatch *d, struct client *c, const struct pl_request *r)
+/* Its file is known, or it cannot be had. */
+static void opened(struct dispatch *d, struct request *q, enum files_result result, struct table_key key, uint64_t bearer, const struct file_error *e)
 {
-        const struct pl_lock_params *p = &r->lock;
-        const char *label = p->path != NULL ? p->path : "";
-        struct table_key key;
-        struct file_error e;
-        enum files_result result;
-        struct request *q;
-        uint64_t bearer;
-        bool has_fd = false;
-        int fd = -1;
-
-        if (p->fd)
-                has_fd = locking_claim(c, &fd);
-        if (refuse_early(d, c, r, has_fd, fd)) {
-                files_discard(fd);
-                return;
-        }
-        result = bear(d, p, fd, &key, &bearer, &e);
-        if (result != FILES_OK) {
-                refuse_file(d, c, &r->id, result, &e, p->path != NULL ? p->path : "the descriptor");
-                return;
-        }
-        q = registry_request_add(&d->registry, c, &r->id, label);
-        if (q == NULL) {
-                files_drop(d->files, bearer);
-                dispatch_refuse(d, c, &r->id, PL_E_INTERNAL_ERROR, "out of memory");
-                return;
-        }
         q->key = key;
+        if (result != FILES_OK) {
+                refuse_file(d, q->client, &q->id, result, e, q->label[0] != '\0' ? q->label : "the descriptor");
+                locking_forget(d, q);
+                return;
+        }
+        submit(d, q, bearer);
+}
+
+static void refuse_for_memory(struct dispatch *d, struct request *q)
+{
+        dispatch_refuse(d, q->client, &q->id, PL_E_INTERNAL_ERROR, "out of memory");
+        locking_forget(d, q);
+}
+
+static void on_opened(void *arg, uint64_t cookie, const struct files_found *found)
+{
+        struct dispatch *d = arg;
+        struct request *q = registry_request(&d->registry, cookie);
+        struct client *c;
+        bool held_up;
+
+        if (q == NULL) {        /* withdrawn meanwhile */
+                if (found->bearer != 0)
+                        files_drop(d->files, found->bearer);
+                return;
+        }
+        c = q->client;
+        held_up = q->holds_up;
+        q->place = REQUEST_IN_TABLE;
+        q->holds_up = false;
+        d->opening--;
+        opened(d, q, found->result, found->key, found->bearer, &found->error);
+        if (held_up)
+                deferred_release(d, c);
+}
+
+static void open_away(struct dispatch *d, struct request *q, bool hold_up)
+{
+        if (files_look_up(d->files, q->label, q->create ? FILES_TO_CREATE : FILES_TO_OPEN, on_opened, d, q->cookie) != 0) {
+                refuse_for_memory(d, q);
+                return;
+        }
+        q->place = REQUEST_OPENING;
+        q->holds_up = hold_up;
+        q->client->held_up |= hold_up;
+        d->opening++;
+        dispatch_wake_at(d, q->deadline_ms);
+}
+
+/* Open the request's path, here or off the loop. */
+static void open_path(struct dispatch *d, struct request *q, bool hold_up)
+{
+        struct table_key key = {0};
+        struct file_error e = {0};
+        enum files_result result;
+        uint64_t bearer = 0;
+
+        result = files_open(d->files, q->label, q->create, &key, &bearer, &e);
+        if (result == FILES_AWAY)
+                open_away(d, q, hold_up);
+        else
+                opened(d, q, result, key, bearer, &e);
+}
+
+static struct request *add_request(struct dispatch *d, struct client *c, const struct incoming *in)
+{
+        const struct pl_lock_params *p = &in->request.lock;
+        struct request *q = registry_request_add(&d->registry, c, &in->request.id, p->path != NULL ? p->path : "");
+
+        if (q == NULL)
+                return NULL;
         q->mode = p->mode == PL_MODE_EX ? TABLE_EX : TABLE_SH;
         q->handle = p->handle;
         q->by_path = !p->fd;
         q->create = p->create;
-        q->notify = p->notify && r->id.kind != PL_ID_NONE;
+        q->notify = p->notify && in->request.id.kind != PL_ID_NONE;
         q->nonblock = p->nonblock || p->timeout_ms == 0;
         q->detach = p->detach;
-        q->since_ms = engine_now(d->engine);
+        q->since_ms = in->since_ms;
         q->deadline_ms = p->timeout_ms > 0 && !q->nonblock ? q->since_ms + p->timeout_ms : TABLE_NEVER;
         d->notifying += q->notify;
-        submit(d, q, bearer);
+        return q;
+}
+
+void locking_lock(struct dispatch *d, struct client *c, struct incoming *in)
+{
+        struct table_key key = {0};
+        struct file_error e = {0};
+        enum files_result result;
+        uint64_t bearer = 0;
+        struct request *q;
+
+        if (refuse_early(d, c, &in->request, in->has_fd, in->fd))
+                return;
+        q = add_request(d, c, in);
+        if (q == NULL) {
+                dispatch_refuse(d, c, &in->request.id, PL_E_INTERNAL_ERROR, "out of memory");
+        } else if (q->by_path) {
+                open_path(d, q, true);
+        } else {
+                in->has_fd = false;     /* adopted */
+                result = files_adopt(d->files, in->fd, &key, &bearer, &e);
+                opened(d, q, result, key, bearer, &e);
+        }
 }
 
 /* ---- outcomes ---- */
-
-static bool replaced(const struct request *q, int *error)
-{
-        struct table_key now;
-        struct file_error e;
-
-        *error = 0;
-        if (files_identify(q->label, &now, &e) != 0) {
-                *error = e.error;
-                return true;
-        }
-        return now.device != q->key.device || now.inode != q->key.inode;
-}
 
 static void unlock_by_id(struct dispatch *d, const struct client *c, table_id lock, bool close_only)
 {
@@ -158,21 +207,11 @@ static void unlock_by_id(struct dispatch *d, const struct client *c, table_id lo
 /* The file was replaced while the request waited: give the lock back and queue again on the new one. */
 static void reopen(struct dispatch *d, struct request *q, table_id lock)
 {
-        enum files_result result;
-        struct file_error e;
-        uint64_t bearer;
-
         unlock_by_id(d, q->client, lock, false);
         d->metrics.reopened++;
-        result = files_open(d->files, q->label, q->create, &q->key, &bearer, &e);
-        if (result != FILES_OK) {
-                refuse_file(d, q->client, &q->id, result, &e, q->label);
-                locking_forget(d, q);
-                return;
-        }
         q->reopened++;
         q->table_request = 0;
-        submit(d, q, bearer);
+        open_path(d, q, false);
 }
 
 static void reply_granted(struct dispatch *d, struct request *q, const struct table_effect *fx)
@@ -197,20 +236,15 @@ static void reply_granted(struct dispatch *d, struct request *q, const struct ta
         dispatch_flush(d, q->client, q->id.kind != PL_ID_NONE);
 }
 
-static void granted(struct dispatch *d, struct request *q, const struct table_effect *fx)
+/* It is the file that was meant: the lock is the client's. */
+static void conclude(struct dispatch *d, struct request *q, const struct table_effect *fx)
 {
         struct client *c = q->client;
-        int error;
 
-        if (q->by_path && !fx->relock && registry_grant(&d->registry, fx->lock) == NULL && q->reopened < REOPENS_MAX && replaced(q, &error)) {
-                reopen(d, q, fx->lock);
-                return;
-        }
         if (fx->lock != 0 && registry_grant(&d->registry, fx->lock) == NULL) {
                 if (registry_grant_add(&d->registry, c, fx->lock, q->handle, q->by_path, q->label) == NULL) {
                         unlock_by_id(d, c, fx->lock, false);
-                        dispatch_refuse(d, c, &q->id, PL_E_INTERNAL_ERROR, "out of memory");
-                        locking_forget(d, q);
+                        refuse_for_memory(d, q);
                         return;
                 }
                 d->path_locks += q->by_path;
@@ -223,6 +257,59 @@ static void granted(struct dispatch *d, struct request *q, const struct table_ef
                   (unsigned long long)fx->lock, pl_mode_name((int)fx->mode), (unsigned long long)fx->token, log_quote(q->label));
         reply_granted(d, q, fx);
         locking_forget(d, q);
+}
+
+static bool differs(const struct request *q, enum files_result result, const struct table_key *now)
+{
+        return result != FILES_OK || now->device != q->key.device || now->inode != q->key.inode;
+}
+
+static void on_checked(void *arg, uint64_t cookie, const struct files_found *found)
+{
+        struct dispatch *d = arg;
+        struct request *q = registry_request(&d->registry, cookie);
+        struct table_effect fx = {.kind = FX_REPLY, .outcome = OUT_GRANTED};
+        struct table_holder h;
+        struct table_key key;
+
+        if (q == NULL)
+                return;         /* its session has ended */
+        key = q->key;
+        q->place = REQUEST_IN_TABLE;
+        if (!table_lock(engine_table(d->engine), q->lock, &h, NULL)) {
+                dispatch_refuse(d, q->client, &q->id, PL_E_LOST, NULL);
+                locking_forget(d, q);
+        } else if (differs(q, found->result, &found->key) && registry_grant(&d->registry, q->lock) == NULL) {
+                reopen(d, q, q->lock);
+        } else {
+                fx.lock = q->lock;
+                fx.mode = h.mode;
+                fx.token = h.token;
+                fx.waited_ms = engine_now(d->engine) - q->since_ms;
+                conclude(d, q, &fx);
+        }
+        notices_moved(d, key);
+}
+
+static void granted(struct dispatch *d, struct request *q, const struct table_effect *fx)
+{
+        enum files_result result;
+        struct table_key now;
+        struct file_error e;
+
+        if (!q->by_path || fx->relock || registry_grant(&d->registry, fx->lock) != NULL || q->reopened >= REOPENS_MAX) {
+                conclude(d, q, fx);
+                return;
+        }
+        result = files_identify(d->files, q->label, &now, &e);
+        if (result == FILES_AWAY && files_look_up(d->files, q->label, FILES_TO_IDENTIFY, on_checked, d, q->cookie) == 0) {
+                q->place = REQUEST_CHECKING;
+                q->lock = fx->lock;
+        } else if (differs(q, result, &now)) {
+                reopen(d, q, fx->lock);
+        } else {
+                conclude(d, q, fx);
+        }
 }
 
 static void refused_by_holders(struct dispatch *d, const struct request *q, int code)
@@ -245,6 +332,14 @@ void locking_lost(struct dispatch *d, const struct table_effect *fx)
         dispatch_tell_lost(d, g, "outside");
         d->path_locks -= g->by_path;
         registry_grant_remove(&d->registry, g);
+}
+
+void locking_under_way(struct dispatch *d, const struct table_effect *fx)
+{
+        struct request *q = registry_request(&d->registry, fx->cookie);
+
+        if (q != NULL)
+                q->table_request = fx->request;
 }
 
 void locking_replied(struct dispatch *d, const struct table_effect *fx)
@@ -299,27 +394,20 @@ void locking_replied(struct dispatch *d, const struct table_effect *fx)
 
 /* ---- unlock, cancel ---- */
 
-/* The lock that an unlock means: 0 when this session has no such lock. */
+/* The lock of this session that an unlock means, as far as names tell: 0 when none. */
 static table_id meant(struct dispatch *d, const struct client *c, const struct pl_unlock_params *p)
 {
         struct table_holder h;
-        struct table_key key;
-        struct file_error e;
         struct grant *g;
 
         if (p->lock >= 0)
                 return table_lock(engine_table(d->engine), (table_id)p->lock, &h, NULL) && h.session == c->id ? (table_id)p->lock : 0;
         g = registry_grant_by_label(&d->registry, c, p->handle, p->path);
-        if (g != NULL)
-                return g->lock;
-        if (files_identify(p->path, &key, &e) != 0)
-                return 0;
-        return table_lock_of(engine_table(d->engine), key, c->id, p->handle);
+        return g != NULL ? g->lock : 0;
 }
 
-void locking_unlock(struct dispatch *d, struct client *c, const struct pl_request *r)
+static void unlock(struct dispatch *d, struct client *c, const struct pl_request *r, table_id lock)
 {
-        table_id lock = meant(d, c, &r->unlock);
         struct table_holder h;
         struct table_key key;
         struct grant *g;
@@ -342,18 +430,103 @@ void locking_unlock(struct dispatch *d, struct client *c, const struct pl_reques
         dispatch_flush(d, c, r->id.kind != PL_ID_NONE);
 }
 
+static void unlock_identified(struct dispatch *d, struct client *c, const struct pl_request *r, bool found, struct table_key key)
+{
+        unlock(d, c, r, found ? table_lock_of(engine_table(d->engine), key, c->id, r->unlock.handle) : 0);
+}
+
+static void on_identified(void *arg, uint64_t ticket, const struct files_found *found)
+{
+        struct kept *k = arg;
+        struct dispatch *d = k->d;
+        struct client *c = k->client;
+
+        (void)ticket;
+        if (c != NULL)
+                unlock_identified(d, c, &k->incoming.request, found->result == FILES_OK, found->key);
+        kept_remove(&d->looked_up, k);
+        if (c != NULL)
+                deferred_release(d, c);
+}
+
+void locking_unlock(struct dispatch *d, struct client *c, struct incoming *in)
+{
+        const struct pl_unlock_params *p = &in->request.unlock;
+        table_id lock = meant(d, c, p);
+        struct table_key key = {0};
+        enum files_result result;
+        struct file_error e;
+
+        if (lock != 0 || p->lock >= 0) {
+                unlock(d, c, &in->request, lock);
+                return;
+        }
+        result = files_identify(d->files, p->path, &key, &e);
+        if (result == FILES_AWAY)
+                deferred_look_up(d, c, in, on_identified);
+        else
+                unlock_identified(d, c, &in->request, result == FILES_OK, key);
+}
+
+bool locking_withdraw(struct dispatch *d, struct request *q, int code)
+{
+        struct table_event ev = {.kind = EV_CANCEL, .session = q->client->id, .request = q->table_request};
+        struct client *c = q->client;
+        bool held_up = q->holds_up;
+
+        switch (q->place) {
+        case REQUEST_CHECKING:
+                return false;
+        case REQUEST_IN_TABLE:
+                engine_submit(d->engine, &ev);  /* answered by OUT_CANCELLED */
+                break;
+        case REQUEST_OPENING:
+                if (code == PL_E_TIMED_OUT)
+                        d->metrics.timed_out++;
+                dispatch_refuse(d, c, &q->id, code, NULL);
+                locking_forget(d, q);
+                if (held_up)
+                        deferred_release(d, c);
+                break;
+        }
+        return true;
+}
+
 void locking_cancel(struct dispatch *d, struct client *c, const struct pl_request *r)
 {
         struct request *q = registry_request_by_id(c, &r->cancel.id);
         struct pl_writer w;
+        bool cancelled;
 
-        if (q != NULL) {
-                struct table_event ev = {.kind = EV_CANCEL, .session = c->id, .request = q->table_request};
-
-                engine_submit(d->engine, &ev);
-        }
+        if (q != NULL)
+                cancelled = locking_withdraw(d, q, PL_E_CANCELLED);
+        else
+                cancelled = deferred_cancel(d, c, &r->cancel.id);
         pl_reply_begin(&w, &d->out, &r->id);
-        pl_write_bool(&w, "cancelled", q != NULL);
+        pl_write_bool(&w, "cancelled", cancelled);
         pl_reply_end(&w);
         dispatch_flush(d, c, r->id.kind != PL_ID_NONE);
+}
+
+/* The oldest one whose time is over while its path is looked up. */
+static struct request *overdue(struct dispatch *d, int64_t now)
+{
+        struct request *q;
+
+        for (q = d->registry.oldest; q != NULL; q = q->newer) {
+                if (q->place != REQUEST_OPENING)
+                        continue;
+                if (q->deadline_ms <= now)
+                        return q;
+                dispatch_wake_at(d, q->deadline_ms);
+        }
+        return NULL;
+}
+
+void locking_tick(struct dispatch *d)
+{
+        struct request *q;
+
+        while (d->opening > 0 && (q = overdue(d, engine_now(d->engine))) != NULL)
+                locking_withdraw(d, q, PL_E_TIMED_OUT);
 }

@@ -11,14 +11,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static void wake_at(struct dispatch *d, int64_t ms)
-{
-        if (ms >= d->wake_ms)
-                return;
-        d->wake_ms = ms;
-        d->hooks.wake_at(d->hooks.arg, ms);
-}
-
 static void tell(struct dispatch *d, struct request *q, uint64_t position)
 {
         struct pl_writer w;
@@ -52,7 +44,7 @@ void notices_moved(struct dispatch *d, struct table_key key)
                 if (q == NULL || !q->notify || q->told_at_ms == 0)
                         continue;
                 q->dirty = true;
-                wake_at(d, q->told_at_ms + PL_NOTIFY_INTERVAL_MS > now ? q->told_at_ms + PL_NOTIFY_INTERVAL_MS : now);
+                dispatch_wake_at(d, q->told_at_ms + PL_NOTIFY_INTERVAL_MS > now ? q->told_at_ms + PL_NOTIFY_INTERVAL_MS : now);
         }
 }
 
@@ -66,12 +58,12 @@ void notices_waiting(struct dispatch *d, const struct table_effect *fx)
         if (q->told_at_ms == 0) {
                 q->told_at_ms = -1;     /* it waits, but was not told yet */
                 if (d->options.log_waits_ms >= 0)
-                        wake_at(d, q->since_ms + d->options.log_waits_ms);
+                        dispatch_wake_at(d, q->since_ms + d->options.log_waits_ms);
         }
         (void)outside_refresh(d->outside);
         if (q->notify) {
                 q->dirty = true;
-                wake_at(d, engine_now(d->engine));
+                dispatch_wake_at(d, engine_now(d->engine));
         }
 }
 
@@ -122,7 +114,7 @@ static void log_long_waits(struct dispatch *d, int64_t now)
                 if (q->logged)
                         continue;
                 if (q->since_ms + d->options.log_waits_ms > now) {
-                        wake_at(d, q->since_ms + d->options.log_waits_ms);
+                        dispatch_wake_at(d, q->since_ms + d->options.log_waits_ms);
                         return;
                 }
                 log_wait(d, q);
@@ -144,7 +136,7 @@ static void tell_file(struct dispatch *d, struct table_key key, int64_t now)
                 if (d->hooks.clogged(q->client->session))
                         q->told_at_ms = now;    /* it does not read: later, then, and only the latest */
                 if (q->told_at_ms > 0 && q->told_at_ms + PL_NOTIFY_INTERVAL_MS > now)
-                        wake_at(d, q->told_at_ms + PL_NOTIFY_INTERVAL_MS);
+                        dispatch_wake_at(d, q->told_at_ms + PL_NOTIFY_INTERVAL_MS);
                 else
                         tell(d, q, wt.position);
         }
@@ -166,6 +158,6 @@ void notices_tick(struct dispatch *d)
         }
         for (q = d->registry.oldest; q != NULL; q = q->newer) {
                 if (q->dirty)
-                        wake_at(d, q->told_at_ms + PL_NOTIFY_INTERVAL_MS);
+                        dispatch_wake_at(d, q->told_at_ms + PL_NOTIFY_INTERVAL_MS);
         }
 }

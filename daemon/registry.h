@@ -20,6 +20,8 @@ struct client {
         struct session *session;        /* where its bytes go */
         struct peer peer;
         bool spoke, concurrent, list_waits;
+        bool held_up;                   /* a path of an earlier request is being looked up off the loop: later ones wait in `deferred` */
+        size_t deferred_count;
         char name[PL_CLIENT_BYTES_MAX + 1]; /* as it said in hello; "" if it did not */
         int fds[PL_FDS_UNCLAIMED_MAX];  /* received, not yet claimed; oldest at fd_first, a ring. TRANSPORT_FD_HOLE: lost on the way */
         size_t fd_first, fd_count;
@@ -40,6 +42,13 @@ struct request {
         enum table_mode mode;
         int64_t handle, since_ms, deadline_ms;
         bool by_path, create, notify, nonblock, detach, logged;
+        enum {
+                REQUEST_IN_TABLE,
+                REQUEST_OPENING,        /* its path is being opened off the loop; then it enters the table */
+                REQUEST_CHECKING        /* `lock` was granted; whether it is still the file of that path is being looked up off the loop */
+        } place;
+        bool holds_up;                  /* while it is opened, later requests of its session wait */
+        table_id lock;                  /* while it is checked */
         unsigned reopened;              /* how often its file was replaced meanwhile */
         /* for `notify` */
         uint64_t told_position;

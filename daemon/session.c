@@ -22,14 +22,19 @@ static bool is_blank(const char *line, size_t len)
         return i == len;
 }
 
-/* Carry out the whole lines that are there, unless the replies pile up. */
+static bool must_pause(const struct session *s)
+{
+        return session_clogged(s) || dispatch_is_full(s->client);
+}
+
+/* Carry out the whole lines that are there, unless replies or requests pile up. */
 static void consume(struct session *s)
 {
         enum pl_frame_result r;
         char *line;
         size_t len;
 
-        while (s->client != NULL && !session_clogged(s)) {
+        while (s->client != NULL && !must_pause(s)) {
                 r = pl_frame_next(s->frame, &line, &len);
                 if (r == PL_FRAME_NONE)
                         break;
@@ -38,7 +43,7 @@ static void consume(struct session *s)
                 else if (!is_blank(line, len))
                         dispatch_line(s->dispatch, s->client, line, len);
         }
-        if (s->client != NULL && !s->paused && session_clogged(s)) {
+        if (s->client != NULL && !s->paused && must_pause(s)) {
                 s->paused = true;
                 transport_reading(s->transport, false);
         }
@@ -90,16 +95,19 @@ static void on_gone(void *arg)
         end(arg);
 }
 
-static void on_drained(void *arg)
+void session_resume(struct session *s)
 {
-        struct session *s = arg;
-
-        if (!s->paused || s->client == NULL)
+        if (!s->paused || s->client == NULL || must_pause(s))
                 return;
         s->paused = false;
         consume(s);
         if (s->client != NULL && !s->paused)
                 transport_reading(s->transport, true);
+}
+
+static void on_drained(void *arg)
+{
+        session_resume(arg);
 }
 
 /* Too many sessions, or no memory: the last word of a connection that never was a session. */

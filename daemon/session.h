@@ -14,7 +14,7 @@ struct session {
         struct pl_frame *frame;
         void (*over)(void *arg, struct session *s);
         void *arg;
-        bool paused;                    /* too many unsent replies */
+        bool paused;                    /* too many unsent replies, or requests behind one that is looked up */
         LIST_ENTRY(session) entry;      /* the server's */
 };
 
@@ -28,6 +28,8 @@ void session_destroy(struct session *s);
 
 /* For dispatch: queue a reply. */
 void session_send(struct session *s, const char *data, size_t len);
+/* For dispatch: what made it pause may be over. */
+void session_resume(struct session *s);
 /* More unread replies than PL_BACKLOG_BYTES_MAX? Then nothing more is read from it until they are gone. */
 bool session_clogged(const struct session *s);
 

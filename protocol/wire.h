@@ -16,6 +16,7 @@
 #define PL_HANDLE_MAX 2147483647LL
 
 #define PL_FDS_UNCLAIMED_MAX 64u    /* descriptors a session may have queued */
+#define PL_DEFERRED_MAX 256u        /* requests of a session that stand behind one whose file is opened off the loop, before reading pauses */
 #define PL_FDS_RESERVE 64u          /* free descriptors the daemon keeps for work in hand */
 #define PL_BACKLOG_BYTES_MAX (256u * 1024u) /* unsent replies before reading pauses */
 

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mounts.h"
+
 struct file_identity {
         uint64_t device, inode;
 };
@@ -19,13 +21,28 @@ struct file_error {
 /* The identity of what `path` names now, if it is of a kind that can be locked by path (regular file, directory, block device). Returns 0 or -1 with *e. */
 int file_stat(const char *path, struct file_identity *id, struct file_error *e);
 
+/*
+ * Where `path` leads, by what the kernel has in its caches and on local disks: never waits for another machine or program, on kernels that have
+ * openat2(2) with RESOLVE_CACHED (5.12).
+ */
+enum file_place {
+        FILE_LOCAL,     /* *id: it may be opened at once */
+        FILE_MISSING,   /* there is no such file; it may be created at once */
+        FILE_AWAY,      /* looking at it might hang */
+        FILE_BAD        /* *e */
+};
+enum file_place file_glance(struct mounts *m, const char *path, struct file_identity *id, struct file_error *e);
+
+/* Does nothing done with this descriptor wait for another machine or program? Asks nobody. */
+bool file_is_local(struct mounts *m, int fd);
+
 /* Open by path for locking, creating it if `create`. Reading only, never blocking on it. Returns a descriptor or -1 with *e. */
 int file_open(const char *path, bool create, struct file_identity *id, struct file_error *e);
 
 /* A new open file description of the file behind `fd`. Returns a descriptor or -1 with *e. */
 int file_reopen(int fd, struct file_error *e);
 
-/* The identity of a received descriptor, if flock can lock it (no O_PATH, socket or anonymous inode). Returns 0 or -1 with *e. */
+/* The identity of a received descriptor, if flock can lock it (no O_PATH, socket or anonymous inode). Waits for nobody. Returns 0 or -1 with *e. */
 int file_identify(int fd, struct file_identity *id, struct file_error *e);
 
 /* 0 if both descriptors stand for one open file description, else their order (< 0, > 0), which stays while both are open. */

@@ -263,7 +263,9 @@ static void start_op(struct table *t, struct request *q, bool wait, bool fresh)
         q->op_cancelled = false;
         t->counts.os_ops++;
         fx = emit(t, FX_OS_LOCK);
-        fx->op = q->id;
+        fx->op = fx->request = q->id;
+        fx->session = q->session;
+        fx->cookie = q->cookie;
         fx->key = q->resource->key;
         fx->bearer = q->bearer->id;
         fx->mode = q->mode;

@@ -108,8 +108,8 @@ enum table_effect_kind {
 struct table_effect {
         enum table_effect_kind kind;
         enum table_outcome outcome;     /* FX_REPLY */
-        uint64_t session, cookie;       /* FX_REPLY, FX_WAITING */
-        table_id request;               /* FX_REPLY, FX_WAITING */
+        uint64_t session, cookie;       /* FX_REPLY, FX_WAITING, FX_OS_LOCK */
+        table_id request;               /* FX_REPLY, FX_WAITING, FX_OS_LOCK */
         table_id lock;                  /* FX_REPLY: 0 when detached; FX_LOST */
         struct table_key key;           /* FX_REPLY, FX_OS_LOCK */
         enum table_mode mode;

@@ -273,7 +273,6 @@ class Descriptors(DaemonTest):
         c.raw("\n")
         c.ping()
         c.raw(" ", fd)
-        c.raw("\n")
         while c.take():
             pass
         self.client().ping()

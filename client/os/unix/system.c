@@ -99,7 +99,8 @@ int os_open(const char *path, bool for_writing)
                 fd = open(path, flags);
                 if (fd >= 0 || errno != ENOENT)
                         break;
-                fd = open(path, flags | O_CREAT | O_EXCL, 0666);
+                /* Neither there nor not there: a link to what is still to be made. */
+                fd = open(path, flags | O_CREAT | (i == 0 ? O_EXCL : 0), 0666);
                 if (fd >= 0 || errno != EEXIST)
                         break;
         }

@@ -2,20 +2,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/kcmp.h>
-#include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #ifndef F_DUPFD_QUERY
 #define F_DUPFD_QUERY 1027      /* Linux 6.10 */
-#endif
-#ifndef ANON_INODE_FS_MAGIC
-#define ANON_INODE_FS_MAGIC 0x09041934
 #endif
 
 #define OPEN_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
@@ -34,9 +34,9 @@ static void identity_of(const struct stat *st, struct file_identity *id)
         id->inode = (uint64_t)st->st_ino;
 }
 
-static bool lockable_by_path(const struct stat *st)
+static bool lockable_by_path(mode_t mode)
 {
-        return S_ISREG(st->st_mode) || S_ISDIR(st->st_mode) || S_ISBLK(st->st_mode);
+        return S_ISREG(mode) || S_ISDIR(mode) || S_ISBLK(mode);
 }
 
 int file_stat(const char *path, struct file_identity *id, struct file_error *e)
@@ -45,10 +45,130 @@ int file_stat(const char *path, struct file_identity *id, struct file_error *e)
 
         if (stat(path, &st) != 0)
                 return fail(e, "stat", errno);
-        if (!lockable_by_path(&st))
+        if (!lockable_by_path(st.st_mode))
                 return fail(e, "open", ENOTSUP);
         identity_of(&st, id);
         return 0;
+}
+
+/* ---- without waiting for anybody ---- */
+
+/* What the kernel knows of an open descriptor by itself. */
+static int stat_cached(int fd, struct statx *out)
+{
+        return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS | STATX_MNT_ID, out);
+}
+
+static uint64_t device_of(const struct statx *st)
+{
+        return (uint64_t)makedev(st->stx_dev_major, st->stx_dev_minor);
+}
+
+static bool is_local(struct mounts *m, const struct statx *st)
+{
+        return mounts_is_local(m, (st->stx_mask & STATX_MNT_ID) != 0 ? st->stx_mnt_id : 0, device_of(st));
+}
+
+bool file_is_local(struct mounts *m, int fd)
+{
+        struct statx st;
+
+        return stat_cached(fd, &st) == 0 && is_local(m, &st);
+}
+
+/* A descriptor that only names the file; EAGAIN: part of the path is not in the kernel's cache. */
+static int name_cached(const char *path, int flags)
+{
+        struct open_how how = {.flags = (uint64_t)(unsigned)(O_PATH | O_CLOEXEC | flags), .resolve = RESOLVE_CACHED};
+
+        return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+}
+
+/* Takes the descriptor over. */
+static enum file_place place_of(struct mounts *m, int named, struct file_identity *id, struct file_error *e)
+{
+        struct statx st;
+        int r = stat_cached(named, &st), error = errno;
+
+        close(named);   /* of a mere name: nothing to flush */
+        if (r != 0) {
+                fail(e, "stat", error);
+                return FILE_BAD;
+        }
+        if (S_ISLNK(st.stx_mode) || !is_local(m, &st))
+                return FILE_AWAY;
+        if (!lockable_by_path(st.stx_mode)) {
+                fail(e, "open", ENOTSUP);
+                return FILE_BAD;
+        }
+        *id = (struct file_identity){.device = device_of(&st), .inode = st.stx_ino};
+        return FILE_LOCAL;
+}
+
+/* The file itself is not in the cache: if its folder is there and local, only a disk stands between. A link may lead anywhere: not followed. */
+static enum file_place glance_into_folder(struct mounts *m, const char *path, struct file_identity *id, struct file_error *e)
+{
+        const char *name = strrchr(path, '/');
+        char folder[PATH_MAX];
+        int dir, named, error;
+
+        if (name == NULL || name[1] == '\0' || (size_t)(name - path) >= sizeof folder - 1)
+                return FILE_AWAY;
+        snprintf(folder, sizeof folder, "%.*s/", (int)(name - path), path);
+        dir = name_cached(folder, O_DIRECTORY);
+        if (dir < 0 && errno != EAGAIN) {
+                fail(e, "open", errno);
+                return FILE_BAD;
+        }
+        if (dir < 0)
+                return FILE_AWAY;
+        if (!file_is_local(m, dir)) {
+                close(dir);
+                return FILE_AWAY;
+        }
+        named = openat(dir, name + 1, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        error = errno;
+        close(dir);
+        if (named >= 0)
+                return place_of(m, named, id, e);
+        if (error == ENOENT)
+                return FILE_MISSING;
+        fail(e, "stat", error);
+        return FILE_BAD;
+}
+
+enum file_place file_glance(struct mounts *m, const char *path, struct file_identity *id, struct file_error *e)
+{
+        int named = name_cached(path, 0);
+
+        if (named < 0 && (errno == ENOSYS || errno == EINVAL || errno == EPERM))
+                named = open(path, O_PATH | O_CLOEXEC);         /* an old kernel, or a filter: the way there may hang, the file itself not */
+        if (named >= 0)
+                return place_of(m, named, id, e);
+        if (errno == EAGAIN || errno == ENOENT)
+                return glance_into_folder(m, path, id, e);
+        fail(e, "stat", errno);
+        return FILE_BAD;
+}
+
+/* ---- */
+
+/* All anonymous inodes (epoll, eventfd, ...) are on one device of their own. */
+static bool is_anonymous(uint64_t device)
+{
+        static uint64_t anonymous;
+        struct stat st;
+        int fd;
+
+        if (anonymous == 0) {
+                fd = eventfd(0, EFD_CLOEXEC);
+                if (fd < 0)
+                        return false;
+                if (fstat(fd, &st) == 0)
+                        anonymous = (uint64_t)st.st_dev;
+                close(fd);
+        }
+        return device == anonymous;
 }
 
 int file_open(const char *path, bool create, struct file_identity *id, struct file_error *e)
@@ -59,18 +179,19 @@ int file_open(const char *path, bool create, struct file_identity *id, struct fi
         /* Never O_CREAT on what exists: fs.protected_regular refuses that in sticky folders. */
         for (i = 0; fd < 0 && i < OPEN_TRIES; i++) {
                 /* A device or FIFO must not even be opened: that alone can have effects. */
-                if (stat(path, &st) == 0 && !lockable_by_path(&st))
+                if (stat(path, &st) == 0 && !lockable_by_path(st.st_mode))
                         return fail(e, "open", ENOTSUP);
                 fd = open(path, OPEN_FLAGS);
                 if (fd >= 0 || errno != ENOENT || !create)
                         break;
-                fd = open(path, OPEN_FLAGS | O_CREAT | O_EXCL, 0666);
+                /* Neither there nor not there: a link to what is still to be made. */
+                fd = open(path, OPEN_FLAGS | O_CREAT | (i == 0 ? O_EXCL : 0), 0666);
                 if (fd < 0 && errno != EEXIST)
                         break;
         }
         if (fd < 0)
                 return fail(e, "open", errno);
-        if (fstat(fd, &st) != 0 || !lockable_by_path(&st)) {
+        if (fstat(fd, &st) != 0 || !lockable_by_path(st.st_mode)) {
                 close(fd);
                 return fail(e, "open", ENOTSUP);
         }
@@ -90,22 +211,19 @@ int file_reopen(int fd, struct file_error *e)
 
 int file_identify(int fd, struct file_identity *id, struct file_error *e)
 {
-        struct statfs fs;
-        struct stat st;
+        struct statx st;
         int flags = fcntl(fd, F_GETFL);
 
         if (flags < 0)
                 return fail(e, "fcntl", errno);
         if ((flags & O_PATH) != 0)
                 return fail(e, "flock", EBADF);
-        if (fstat(fd, &st) != 0)
-                return fail(e, "fstat", errno);
-        if (S_ISSOCK(st.st_mode))
+        if (stat_cached(fd, &st) != 0)
+                return fail(e, "stat", errno);
+        /* Anonymous inodes share one inode number: their identity means nothing. */
+        if (S_ISSOCK(st.stx_mode) || is_anonymous(device_of(&st)))
                 return fail(e, "flock", ENOTSUP);
-        /* All anonymous inodes (epoll, eventfd, ...) share one inode: their identity means nothing. */
-        if (fstatfs(fd, &fs) == 0 && fs.f_type == ANON_INODE_FS_MAGIC)
-                return fail(e, "flock", ENOTSUP);
-        identity_of(&st, id);
+        *id = (struct file_identity){.device = device_of(&st), .inode = st.stx_ino};
         return 0;
 }
 

@@ -21,6 +21,7 @@
 #define CANCEL_REPEAT_MS 2
 #define RETRY_MIN_MS 1
 #define RETRY_MAX_MS 16
+#define LEAVE_TRIES 1000        /* at the end, a millisecond each: whoever hangs on a dead file system is left behind */
 
 static int flock_operation(enum oslock_mode mode)
 {
@@ -115,6 +116,8 @@ struct oslock_pool {
         uint64_t total;
         oslock_done *done;
         void *arg;
+        bool closing;           /* under the mutex */
+        bool left_behind;       /* a thread that hangs may still look at all this */
 };
 
 static void interrupted(int signo)
@@ -153,7 +156,8 @@ static void *wait_main(void *arg)
         w->error = error;
         w->answered = true;
         /* Inside the mutex: the pool cannot be destroyed between the answer and its announcement. */
-        uv_async_send(&p->async);
+        if (!p->closing)
+                uv_async_send(&p->async);
         pthread_mutex_unlock(&p->mutex);
         return NULL;
 }
@@ -264,37 +268,50 @@ static void on_closed(uv_handle_t *handle)
 {
         struct oslock_pool *p = handle->data;
 
-        if (--p->handles > 0)
+        if (--p->handles > 0 || p->left_behind)
                 return;
         pthread_mutex_destroy(&p->mutex);
         free(p);
 }
 
-void oslock_pool_destroy(struct oslock_pool *p)
+/* False when its thread cannot be woken. */
+static bool end_wait(struct oslock_pool *p, struct wait *w)
 {
         struct timespec pause = {.tv_nsec = 1000000};
+        bool answered = w->kind == WAIT_RETRY;
+        int i;
+
+        for (i = 0; !answered && i < LEAVE_TRIES; i++) {
+                pthread_mutex_lock(&p->mutex);
+                w->cancelled = true;
+                answered = w->answered;
+                pthread_mutex_unlock(&p->mutex);
+                if (answered) {
+                        pthread_join(w->thread, NULL);
+                        break;
+                }
+                /* A signal just before the call is lost: again, until it has answered. */
+                pthread_kill(w->thread, SIGURG);
+                nanosleep(&pause, NULL);
+        }
+        return answered;
+}
+
+void oslock_pool_destroy(struct oslock_pool *p)
+{
         struct wait *w;
 
         if (p == NULL)
                 return;
+        pthread_mutex_lock(&p->mutex);
+        p->closing = true;
+        pthread_mutex_unlock(&p->mutex);
         while ((w = p->waits) != NULL) {
-                while (w->kind == WAIT_THREAD) {
-                        bool answered;
-
-                        pthread_mutex_lock(&p->mutex);
-                        w->cancelled = true;
-                        answered = w->answered;
-                        pthread_mutex_unlock(&p->mutex);
-                        if (answered) {
-                                pthread_join(w->thread, NULL);
-                                break;
-                        }
-                        /* A signal just before the call is lost: again, until it has answered. */
-                        pthread_kill(w->thread, SIGURG);
-                        nanosleep(&pause, NULL);
-                }
                 wait_unlink(p, w);
-                free(w);
+                if (end_wait(p, w))
+                        free(w);
+                else
+                        p->left_behind = true;
         }
         uv_close((uv_handle_t *)&p->async, on_closed);
         uv_close((uv_handle_t *)&p->timer, on_closed);

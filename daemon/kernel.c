@@ -1,0 +1,254 @@
+#include "kernel.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* A wait on a new description of the shared bearer's file. */
+struct fresh {
+        uint64_t op, bearer;
+        struct fresh *next;
+};
+
+enum errand_kind { ERRAND_TRY, ERRAND_CONVERT, ERRAND_WAIT, ERRAND_UNLOCK, ERRAND_DOWNGRADE };
+
+/* An operation on the lane. A wait has only its way there: then it waits as any other. */
+struct errand {
+        struct lane_job job;
+        struct kernel *kernel;
+        enum errand_kind kind;
+        uint64_t op, bearer;
+        enum oslock_mode mode;
+        int fd;
+        bool fresh, cancelled;
+        enum oslock_result result;
+        int error, fresh_fd;
+        struct errand *next;    /* of the waits on their way */
+};
+
+struct kernel {
+        struct files *files;
+        struct lane *lane;
+        struct oslock_pool *pool;
+        struct fresh *fresh;
+        struct errand *waits;
+        kernel_done *done;
+        void *arg;
+};
+
+static enum oslock_mode mode_of(enum table_mode mode)
+{
+        return mode == TABLE_EX ? OSLOCK_EX : OSLOCK_SH;
+}
+
+static void on_wait_done(void *arg, uint64_t op, enum oslock_result result, int error)
+{
+        struct kernel *k = arg;
+        struct fresh **p, *f;
+        uint64_t new_bearer = 0;
+
+        for (p = &k->fresh; (f = *p) != NULL; p = &f->next) {
+                if (f->op != op)
+                        continue;
+                *p = f->next;
+                if (result == OSLOCK_TAKEN) {
+                        new_bearer = f->bearer;
+                        files_share(k->files, new_bearer);
+                } else {
+                        files_drop(k->files, f->bearer);
+                }
+                free(f);
+                break;
+        }
+        k->done(k->arg, op, result, error, new_bearer);
+}
+
+struct kernel *kernel_create(uv_loop_t *loop, struct files *files, struct lane *lane, unsigned threads, kernel_done *done, void *arg)
+{
+        struct kernel *k = calloc(1, sizeof *k);
+
+        if (k == NULL)
+                return NULL;
+        k->files = files;
+        k->lane = lane;
+        k->done = done;
+        k->arg = arg;
+        k->pool = oslock_pool_create(loop, threads, on_wait_done, k);
+        if (k->pool == NULL) {
+                free(k);
+                return NULL;
+        }
+        return k;
+}
+
+void kernel_destroy(struct kernel *k)
+{
+        struct fresh *f;
+
+        if (k == NULL)
+                return;
+        oslock_pool_destroy(k->pool);
+        while ((f = k->fresh) != NULL) {
+                k->fresh = f->next;
+                files_drop(k->files, f->bearer);
+                free(f);
+        }
+        free(k);
+}
+
+/* ---- waits ---- */
+
+/* Begin to wait on the bearer, or on the new description `fresh_fd` (consumed; -1: it could not be had). */
+static void wait_on(struct kernel *k, uint64_t op, uint64_t bearer, enum oslock_mode mode, bool fresh, int fresh_fd)
+{
+        struct fresh *f = NULL;
+
+        if (fresh) {
+                f = malloc(sizeof *f);
+                if (f == NULL || fresh_fd < 0 || files_fresh(k->files, bearer, fresh_fd, &bearer) != FILES_OK) {
+                        /* Too few descriptors, perhaps: outsiders must wait a little longer, our own need not. */
+                        if (f == NULL)
+                                files_discard(k->files, fresh_fd);
+                        free(f);
+                        k->done(k->arg, op, OSLOCK_BUSY, 0, 0);
+                        return;
+                }
+                *f = (struct fresh){.op = op, .bearer = bearer, .next = k->fresh};
+                k->fresh = f;
+        }
+        if (oslock_wait(k->pool, op, files_fd(k->files, bearer), mode) != 0)
+                on_wait_done(k, op, OSLOCK_FAILED, ENOMEM);
+}
+
+/* ---- errands ---- */
+
+static void errand_work(struct lane_job *job)
+{
+        struct errand *r = (struct errand *)job;
+        struct file_error error;
+
+        switch (r->kind) {
+        case ERRAND_TRY:
+                r->result = oslock_try(r->fd, r->mode, &r->error);
+                break;
+        case ERRAND_CONVERT:
+                r->result = oslock_upgrade(r->fd, &r->error);
+                break;
+        case ERRAND_WAIT:
+                r->fresh_fd = r->fresh ? file_reopen(r->fd, &error) : -1;
+                break;
+        case ERRAND_UNLOCK:
+                oslock_unlock(r->fd);
+                break;
+        case ERRAND_DOWNGRADE:
+                oslock_downgrade(r->fd);
+                break;
+        }
+}
+
+static void wait_arrived(struct errand *r)
+{
+        struct kernel *k = r->kernel;
+        struct errand **p;
+
+        for (p = &k->waits; *p != r; p = &(*p)->next)
+                ;
+        *p = r->next;
+        if (!r->cancelled) {
+                wait_on(k, r->op, r->bearer, r->mode, r->fresh, r->fresh_fd);
+                return;
+        }
+        files_discard(k->files, r->fresh_fd);
+        k->done(k->arg, r->op, OSLOCK_CANCELLED, 0, 0);
+}
+
+static void errand_done(struct lane_job *job)
+{
+        struct errand *r = (struct errand *)job;
+
+        if (!job->dropped && r->kind == ERRAND_WAIT)
+                wait_arrived(r);
+        else if (!job->dropped && (r->kind == ERRAND_TRY || r->kind == ERRAND_CONVERT))
+                r->kernel->done(r->kernel->arg, r->op, r->result, r->error, 0);
+        free(r);
+}
+
+/* NULL when out of memory. */
+static struct errand *send(struct kernel *k, enum errand_kind kind, uint64_t op, uint64_t bearer, enum oslock_mode mode, bool fresh)
+{
+        struct errand *r = calloc(1, sizeof *r);
+
+        if (r == NULL)
+                return NULL;
+        *r = (struct errand){.job = {.work = errand_work, .done = errand_done, .key = bearer}, .kernel = k, .kind = kind, .op = op, .bearer = bearer,
+                             .mode = mode, .fd = files_fd(k->files, bearer), .fresh = fresh, .fresh_fd = -1};
+        if (kind == ERRAND_WAIT) {
+                r->next = k->waits;
+                k->waits = r;
+        }
+        lane_submit(k->lane, &r->job);
+        return r;
+}
+
+void kernel_lock(struct kernel *k, const struct table_effect *fx)
+{
+        enum errand_kind kind = fx->wait ? ERRAND_WAIT : fx->convert ? ERRAND_CONVERT : ERRAND_TRY;
+        int fd = files_fd(k->files, fx->bearer), error = 0;
+        enum oslock_result result;
+        struct file_error file_error;
+
+        if (files_is_away(k->files, fx->bearer)) {
+                if (send(k, kind, fx->op, fx->bearer, mode_of(fx->mode), fx->fresh) == NULL)
+                        k->done(k->arg, fx->op, OSLOCK_FAILED, ENOMEM, 0);
+                return;
+        }
+        if (fx->wait) {
+                wait_on(k, fx->op, fx->bearer, mode_of(fx->mode), fx->fresh, fx->fresh ? file_reopen(fd, &file_error) : -1);
+                return;
+        }
+        result = fx->convert ? oslock_upgrade(fd, &error) : oslock_try(fd, mode_of(fx->mode), &error);
+        k->done(k->arg, fx->op, result, error, 0);
+}
+
+void kernel_cancel(struct kernel *k, uint64_t op)
+{
+        struct errand *r;
+
+        for (r = k->waits; r != NULL; r = r->next) {
+                if (r->op == op) {
+                        r->cancelled = true;
+                        return;
+                }
+        }
+        oslock_cancel(k->pool, op);
+}
+
+/* Without answer: on the loop if even the memory for an errand is missing, for a lock that stays would be worse than a pause. */
+static void tell(struct kernel *k, enum errand_kind kind, uint64_t bearer)
+{
+        if (files_is_away(k->files, bearer) && send(k, kind, 0, bearer, OSLOCK_NONE, false) != NULL)
+                return;
+        if (kind == ERRAND_UNLOCK)
+                oslock_unlock(files_fd(k->files, bearer));
+        else
+                oslock_downgrade(files_fd(k->files, bearer));
+}
+
+void kernel_unlock(struct kernel *k, uint64_t bearer)
+{
+        tell(k, ERRAND_UNLOCK, bearer);
+}
+
+void kernel_downgrade(struct kernel *k, uint64_t bearer)
+{
+        tell(k, ERRAND_DOWNGRADE, bearer);
+}
+
+enum table_mode kernel_bears(const struct kernel *k, uint64_t bearer)
+{
+        return (enum table_mode)oslock_bears(files_fd(k->files, bearer));
+}
+
+void kernel_stats(const struct kernel *k, struct oslock_stats *out)
+{
+        oslock_pool_stats(k->pool, out);
+}

@@ -1,0 +1,98 @@
+/* list: its path is looked up, then outsiders if they are wanted, then a page is written. */
+#include "dispatch_internal.h"
+
+#include <errno.h>
+
+/* `key` NULL: all files. */
+static void write_page(struct dispatch *d, const struct client *c, const struct pl_request *r, const struct table_key *key)
+{
+        struct pl_writer w;
+
+        pl_reply_begin(&w, &d->out, &r->id);
+        if (listing_write(&d->listing, &w, &r->list, key) != 0) {
+                d->out.len = 0;
+                dispatch_refuse_member(d, c, &r->id, "after", "params.after is not a value of `next` from a list");
+                return;
+        }
+        pl_reply_end(&w);
+        dispatch_flush(d, c, r->id.kind != PL_ID_NONE);
+}
+
+static void write_none(struct dispatch *d, const struct client *c, const struct pl_request *r)
+{
+        struct pl_writer w;
+
+        pl_reply_begin(&w, &d->out, &r->id);
+        pl_write_open(&w, "locks", '[');
+        pl_write_close(&w, ']');
+        pl_reply_end(&w);
+        dispatch_flush(d, c, r->id.kind != PL_ID_NONE);
+}
+
+static void known(struct dispatch *d, struct client *c, struct incoming *in, const struct table_key *key)
+{
+        struct kept *k;
+
+        /* One at a time: many that wait would all be answered at once, however much that is. */
+        if (in->request.list.outside && !c->list_waits && outside_refresh(d->outside) && (k = kept_add(&d->lists, d, c, in)) != NULL) {
+                if (key != NULL)
+                        k->key = *key;
+                c->list_waits = true;
+                return;
+        }
+        write_page(d, c, &in->request, key);
+}
+
+static void looked_up(struct dispatch *d, struct client *c, struct incoming *in, const struct table_key *key, bool found, const struct file_error *e)
+{
+        if (found)
+                known(d, c, in, key);
+        else if (e->error == ENOENT)
+                write_none(d, c, &in->request);         /* no file, no lock */
+        else
+                dispatch_refuse_os(d, c, &in->request.id, e, in->request.list.path);
+}
+
+static void on_found(void *arg, uint64_t ticket, const struct files_found *found)
+{
+        struct kept *k = arg;
+        struct dispatch *d = k->d;
+        struct client *c = k->client;
+
+        (void)ticket;
+        if (c != NULL)
+                looked_up(d, c, &k->incoming, &found->key, found->result == FILES_OK, &found->error);
+        kept_remove(&d->looked_up, k);
+        if (c != NULL)
+                deferred_release(d, c);
+}
+
+void list_request(struct dispatch *d, struct client *c, struct incoming *in)
+{
+        enum files_result result;
+        struct table_key key;
+        struct file_error e;
+
+        if (in->request.list.path == NULL) {
+                known(d, c, in, NULL);
+                return;
+        }
+        result = files_identify(d->files, in->request.list.path, &key, &e);
+        if (result != FILES_AWAY)
+                looked_up(d, c, in, &key, result == FILES_OK, &e);
+        else
+                deferred_look_up(d, c, in, on_found);
+}
+
+void list_outside_refreshed(struct dispatch *d)
+{
+        struct kept_list refreshed = TAILQ_HEAD_INITIALIZER(refreshed);
+        struct kept *k;
+
+        TAILQ_CONCAT(&refreshed, &d->lists, entry);
+        while ((k = TAILQ_FIRST(&refreshed)) != NULL) {
+                k->client->list_waits = false;
+                write_page(d, k->client, &k->incoming.request, k->incoming.request.list.path != NULL ? &k->key : NULL);
+                kept_remove(&refreshed, k);
+        }
+}

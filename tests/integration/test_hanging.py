@@ -1,0 +1,210 @@
+"""Files that may hang: whoever locks on a dead file server waits for it; nobody else does."""
+
+import fcntl
+import os
+import signal
+import time
+import unittest
+
+import hanging_fs
+from hanging_fs import FLUSH, LOOKUP, OPEN, HangingFs
+from wire import PATIENCE, Daemon, DaemonTest, is_free
+
+EX, SH, NB = "LOCK_EX", "LOCK_SH", "LOCK_NB"
+DEFERRED_MAX = 256
+
+
+class Hanging(DaemonTest):
+    def setUp(self):
+        try:
+            self.fs = HangingFs()
+        except hanging_fs.Unavailable as e:
+            self.skipTest(f"no FUSE here: {e}")
+        self.addCleanup(self.fs.close)
+        super().setUp()
+        self.away = self.fs.path("file1")
+
+    def tearDown(self):
+        self.fs.go_on()
+        super().tearDown()
+
+    def open_away(self, name="file1"):
+        fd = os.open(self.fs.path(name), os.O_RDONLY)
+        self.fds.append(fd)
+        return fd
+
+    def others_are_served(self):
+        began = time.monotonic()
+        with self.daemon.connect() as c:
+            c.unlock(c.lock(self.daemon.file("others"), EX)["lock"])
+        self.assertLess(time.monotonic() - began, 0.1 * float(os.environ.get("PORTALOCK_SLOW", "1")))
+
+    def test_it_is_locked_as_any_other(self):
+        a, b = self.client(), self.client()
+        held = a.lock(self.away, SH)
+        self.assertEqual(held["path"], self.away)
+        self.assertFalse(is_free(self.away))
+        self.assertTrue(is_free(self.away, fcntl.LOCK_SH))
+        b.busy(self.away, EX + "|" + NB)
+        shared = b.lock(self.away, SH)
+        a.busy(self.away, EX + "|" + NB)
+        upgrade = a.start_lock(self.away, EX)
+        self.await_waiting(b, self.away, 1)
+        self.assertTrue(b.unlock(shared["lock"]))
+        self.assertEqual(a.reply(upgrade)["mode"], EX)
+        self.assertFalse(is_free(self.away, fcntl.LOCK_SH))
+        self.assertEqual(a.lock(self.away, SH)["mode"], SH)
+        waits = b.start_lock(self.away, EX)
+        self.await_waiting(a, self.away, 1)
+        self.assertEqual(a.call("unlock", {"path": self.away}), {"released": True})
+        self.assertTrue(b.unlock(b.reply(waits)["lock"]))
+        self.assertTrue(is_free(self.away))
+
+    def test_outsiders_and_descriptors(self):
+        a = self.client()
+        fd = self.open_away()
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        by_path = a.start_lock(self.away, EX)
+        self.await_waiting(a, self.away, 1)
+        by_fd = a.start_lock(None, EX, self.open_away())
+        self.await_waiting(a, self.away, 2)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        a.unlock(a.reply(by_path)["lock"])
+        a.unlock(a.reply(by_fd)["lock"])
+        self.assertTrue(is_free(self.away))
+
+    def test_cancel_and_end_while_an_outsider_has_it_leave_no_ghost(self):
+        a, b = self.client(), self.client()
+        fd = self.open_away()
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        id = a.start_lock(self.away, EX)
+        b.start_lock(self.away, EX)
+        self.await_waiting(a, self.away, 2)
+        self.assertEqual(a.call("cancel", {"id": id}), {"cancelled": True})
+        self.assertEqual(a.refusal(id).code, 4)
+        b.close()
+        self.await_waiting(a, self.away, 0)
+        self.assertEqual(a.refusal(a.start_lock(self.away, EX, timeout_ms=30)).code, 2)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        a.unlock(a.lock(self.away, EX)["lock"])
+        self.assertTrue(is_free(self.away))
+
+    def test_while_an_open_hangs_everybody_else_is_served(self):
+        self.fs.hang(OPEN)
+        a = self.client()
+        first = a.start_lock(self.away, EX)
+        second = a.start_lock(self.path, EX)
+        self.fs.await_hanging()
+        a.ping()
+        self.assertEqual(a.replies, {})  # the second waits behind the first: requests start in order
+        self.others_are_served()
+        self.fs.go_on()
+        self.assertEqual(a.reply(first)["path"], self.away)
+        self.assertEqual(a.reply(second)["path"], self.path)
+
+    def test_what_hangs_can_be_cancelled_and_what_stands_behind_it_too(self):
+        self.fs.hang(OPEN)
+        a = self.client()
+        hangs = a.start_lock(self.away, EX)
+        behind = a.start_lock(self.path, EX)
+        later = a.start_lock(self.path, SH, handle=1)
+        self.fs.await_hanging()
+        self.assertEqual(a.call("cancel", {"id": behind}), {"cancelled": True})
+        self.assertEqual(a.refusal(behind).code, 4)
+        self.assertEqual(a.call("cancel", {"id": hangs}), {"cancelled": True})
+        self.assertEqual(a.refusal(hangs).code, 4)
+        self.assertEqual(a.reply(later)["mode"], SH)
+        self.fs.go_on()
+        a.lock(self.away, EX)
+        a.unlock(a.lock(self.away, EX)["lock"])
+        self.assertTrue(is_free(self.away))
+
+    def test_a_timeout_counts_from_the_request(self):
+        self.fs.hang(OPEN)
+        a = self.client()
+        began = time.monotonic()
+        hangs = a.start_lock(self.away, EX, timeout_ms=50)
+        behind = a.start_lock(self.away, EX, timeout_ms=10)
+        e = a.refusal(behind)
+        self.assertEqual((e.code, e.data["name"]), (2, "TIMED_OUT"))
+        self.assertEqual(a.refusal(hangs).code, 2)
+        self.assertGreaterEqual(time.monotonic() - began, 0.05)
+        self.fs.go_on()
+        a.unlock(a.lock(self.away, EX)["lock"])
+
+    def test_descriptors_keep_their_order_behind_what_hangs(self):
+        self.fs.hang(OPEN)
+        a = self.client()
+        a.start_lock(self.away, EX)
+        two = a.start_lock(None, EX, self.open("two"))
+        self.assertEqual(a.refuse("lock", {"fd": True, "flags": []}, self.open("refused")).code, -32602)
+        three = a.start_lock(None, EX, self.open("three"))
+        self.fs.await_hanging()
+        self.fs.go_on()
+        self.assertEqual(a.reply(two)["path"], self.daemon.file("two"))
+        self.assertEqual(a.reply(three)["path"], self.daemon.file("three"))
+
+    def test_list_and_unlock_of_a_path_that_hangs(self):
+        a, b = self.client(), self.client()
+        a.lock(self.away, EX)
+        self.fs.hang(LOOKUP)
+        listed = b.send("list", {"path": self.away, "outside": False})
+        unlocked = a.send("unlock", {"path": self.fs.mountpoint + "/./file1"})
+        self.fs.await_hanging(2)
+        self.others_are_served()
+        c = self.daemon.connect()
+        c.send("list", {"path": self.away})
+        self.fs.await_hanging(3)
+        c.close()
+        self.fs.go_on()
+        self.assertEqual(len(b.reply(listed)["locks"]), 1)
+        self.assertEqual(a.reply(unlocked), {"released": True})
+
+    def test_a_close_that_hangs_hinders_nobody(self):
+        a = self.client()
+        a.lock(None, EX, self.open_away("file2"))
+        self.fs.hang(FLUSH)
+        a.close()
+        self.fs.await_hanging()
+        self.others_are_served()
+        self.fs.go_on()
+
+    def test_so_many_requests_stand_behind_it_and_then_reading_pauses(self):
+        self.fs.hang(OPEN)
+        a = self.client()
+        hangs = a.start_lock(self.away, EX)
+        ids = [a.send("unlock", {"lock": 1}) for _ in range(DEFERRED_MAX - 1)]
+        a.ping()  # one place is left: lines are still read
+        ids += [a.send("unlock", {"lock": 1}), a.send("ping")]
+        self.others_are_served()
+        self.fs.await_hanging()
+        self.assertEqual(a.replies, {})  # the last ping was not read
+        self.fs.go_on()
+        a.reply(hangs)
+        for id in ids:
+            a.reply(id)
+
+    def test_a_daemon_that_hangs_there_still_stops(self):
+        self.fs.hang(OPEN)
+        a, b = self.client(), self.client()
+        hangs = a.start_lock(self.away, EX)
+        behind = a.start_lock(self.path, EX)
+        self.fs.await_hanging()
+        b.start_lock(self.fs.path("file2"), EX)
+        self.fs.await_hanging(2)
+        self.daemon.process.send_signal(signal.SIGTERM)
+        self.assertEqual(a.refusal(behind).code, 9)
+        self.assertEqual(a.refusal(hangs).code, 9)
+        # The kernel keeps a process until FUSE has answered; all the same another daemon can serve the socket.
+        deadline = time.monotonic() + PATIENCE
+        while not is_free(self.daemon.path + ".lock"):
+            self.assertLess(time.monotonic(), deadline)
+        successor = Daemon(socket_path=self.daemon.path)
+        self.assertTrue(successor.ready, successor.log())
+        self.assertEqual(successor.stop(), 0)
+        self.fs.go_on()
+        self.assertEqual(self.daemon.wait(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
