@@ -1,6 +1,7 @@
 /*
- * The doors that cJSON leaves open are closed in three places: scan() walks the bytes before cJSON sees them (UTF-8, NUL, control characters,
- * escapes, numbers, depth), the look-up is by exact case, and doubled members are found in the parsed tree.
+ * The doors that cJSON leaves open are closed in three places: scan() walks the whole text before cJSON sees it (grammar, UTF-8, NUL, control
+ * characters, escapes, numbers, depth), so that cJSON can only fail for want of memory; the look-up is by exact case; and doubled members are
+ * found in the parsed tree.
  */
 #include "json.h"
 
@@ -9,6 +10,7 @@
 #include <cjson/cJSON.h>
 
 #include <errno.h>
+#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,10 +133,55 @@ static size_t digits(const char *s, size_t len)
         return n;
 }
 
-/* A number: its length, 0 when it is none by RFC 8259 or too large for a double. */
+static bool double_to_integer(double value, int64_t *out)
+{
+        if (value < -(double)PL_INTEGER_MAX || value > (double)PL_INTEGER_MAX || value != (double)(int64_t)value)
+                return false;
+        *out = (int64_t)value;
+        return true;
+}
+
+/* Has a number, by its text, no fraction? */
+static bool is_whole(const char *s)
+{
+        long fraction = 0, zeros = 0;
+        bool zero = true, point = false;
+
+        for (s += *s == '-'; *s != '\0' && *s != 'e' && *s != 'E'; s++) {
+                if (*s == '.') {
+                        point = true;
+                        continue;
+                }
+                fraction += point;
+                zeros = *s == '0' ? zeros + 1 : 0;
+                zero &= *s == '0';
+        }
+        return zero || fraction - zeros <= (*s != '\0' ? strtol(s + 1, NULL, 10) : 0);
+}
+
+/* Does a double keep it? Not 1e999, and neither 9007199254740990.5 nor 1e-999, whose doubles are integers. */
+static bool keeps(const char *s, size_t len)
+{
+        char copy[64], *point;
+        int64_t integer;
+        double value;
+        bool whole;
+
+        if (len >= sizeof copy)
+                return false;   /* cJSON reads only 63 bytes of a number and would go on in its middle */
+        memcpy(copy, s, len);
+        copy[len] = '\0';
+        whole = is_whole(copy);
+        point = strchr(copy, '.');
+        if (point != NULL)
+                *point = *localeconv()->decimal_point;  /* what strtod() looks for; a library cannot choose the locale */
+        value = strtod(copy, NULL);
+        return isfinite(value) && (!double_to_integer(value, &integer) || whole);
+}
+
+/* A number: its length, 0 when it is none by RFC 8259 or a double does not keep it. */
 static size_t scan_number(const char *s, size_t len)
 {
-        char copy[64];
         size_t i = 0, n;
 
         if (i < len && s[i] == '-')
@@ -158,11 +205,7 @@ static size_t scan_number(const char *s, size_t len)
                         return 0;
                 i += n;
         }
-        if (i >= sizeof copy)
-                return 0;       /* cJSON reads only 63 bytes of a number and would go on in its middle */
-        memcpy(copy, s, i);
-        copy[i] = '\0';
-        return isfinite(strtod(copy, NULL)) ? i : 0;
+        return keeps(s, i) ? i : 0;
 }
 
 static size_t scan_word(const char *s, size_t len)
@@ -178,70 +221,75 @@ static size_t scan_word(const char *s, size_t len)
         return 0;
 }
 
+/* A value that is no object or array: its length, 0 when it is not well formed. */
+static size_t scan_scalar(const char *s, size_t len)
+{
+        size_t n;
+
+        switch (*s) {
+        case '"':
+                n = scan_string(s + 1, len - 1);
+                return n > 0 ? n + 1 : 0;
+        case 't':
+        case 'f':
+        case 'n':
+                return scan_word(s, len);
+        default:
+                return scan_number(s, len);
+        }
+}
+
+/* What may come next; after a value, an end also means that the text may be over. */
+enum { A_VALUE = 1, A_KEY = 2, A_COLON = 4, A_COMMA = 8, AN_END = 16 };
+
 static int scan(const char *s, size_t len)
 {
-        size_t i = 0, n, depth = 0;
+        char ends[PL_DEPTH_MAX];        /* of the open objects and arrays */
+        size_t i, n, depth = 0;
+        int due = A_VALUE;
 
-        while (i < len) {
-                switch (s[i]) {
-                case ' ':
-                case '\t':
-                case '\r':
-                case '\n':
-                case ',':
-                case ':':
-                        n = 1;
-                        break;
-                case '{':
-                case '[':
-                        if (++depth > PL_DEPTH_MAX)
+        for (i = 0; i < len; i += n) {
+                char c = s[i];
+
+                n = 1;
+                if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
+                        continue;
+                if ((c == '{' || c == '[') && (due & A_VALUE)) {
+                        if (depth == PL_DEPTH_MAX)
                                 return -E2BIG;
-                        n = 1;
-                        break;
-                case '}':
-                case ']':
-                        depth -= depth > 0;
-                        n = 1;
-                        break;
-                case '"':
-                        n = scan_string(s + i + 1, len - i - 1);
-                        n += n > 0;
-                        break;
-                case 't':
-                case 'f':
-                case 'n':
-                        n = scan_word(s + i, len - i);
-                        break;
-                default:
-                        n = scan_number(s + i, len - i);
-                        break;
-                }
-                if (n == 0)
+                        ends[depth++] = c == '{' ? '}' : ']';
+                        due = (c == '{' ? A_KEY : A_VALUE) | AN_END;
+                } else if ((due & AN_END) && depth > 0 && c == ends[depth - 1]) {
+                        depth--;
+                        due = A_COMMA | AN_END;
+                } else if ((due & A_COMMA) && depth > 0 && c == ',') {
+                        due = ends[depth - 1] == '}' ? A_KEY : A_VALUE;
+                } else if ((due & A_COLON) && c == ':') {
+                        due = A_VALUE;
+                } else if ((due & A_VALUE) || ((due & A_KEY) && c == '"')) {
+                        n = scan_scalar(s + i, len - i);
+                        if (n == 0)
+                                return -EBADMSG;
+                        due = due & A_KEY ? A_COLON : A_COMMA | AN_END;
+                } else {
                         return -EBADMSG;
-                i += n;
+                }
         }
-        return 0;
+        return depth == 0 && (due & A_COMMA) ? 0 : -EBADMSG;
 }
 
 /* ---- reading ---- */
 
 int pl_json_parse(const char *line, size_t len, struct pl_json **out)
 {
-        const char *end = NULL;
         cJSON *root;
         int r = scan(line, len);
 
         if (r != 0)
                 return r;
-        root = cJSON_ParseWithLengthOpts(line, len, &end, 0);
+        root = cJSON_ParseWithLength(line, len);
         if (root == NULL)
-                return -EBADMSG;
-        while (end < line + len && strchr(" \t\r\n", *end) != NULL)
-                end++;
-        if (end != line + len) {
-                cJSON_Delete(root);
-                return -EBADMSG;
-        }
+                return -ENOMEM;         /* what is not JSON has been refused already */
         *out = wrap(root);
         return 0;
 }
@@ -256,32 +304,32 @@ static int by_text(const void *a, const void *b)
         return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-const char *pl_json_doubled(const struct pl_json *obj)
+int pl_json_doubled(const struct pl_json *obj, const char **name)
 {
-        const char *few[16], **names = few, *doubled = NULL;
+        const char *few[16], **names = few;
         const cJSON *child;
         size_t count = 0, i;
 
         if (!cJSON_IsObject(node(obj)))
-                return NULL;
+                return 0;
         for (child = node(obj)->child; child != NULL; child = child->next)
                 count++;
         if (count > sizeof few / sizeof few[0]) {
                 names = malloc(count * sizeof *names);
                 if (names == NULL)
-                        return node(obj)->child->string;        /* refused rather than trusted */
+                        return -ENOMEM;
         }
         count = 0;
         for (child = node(obj)->child; child != NULL; child = child->next)
                 names[count++] = child->string;
         qsort(names, count, sizeof *names, by_text);
-        for (i = 1; i < count && doubled == NULL; i++) {
-                if (strcmp(names[i - 1], names[i]) == 0)
-                        doubled = names[i];
-        }
+        for (i = 1; i < count && strcmp(names[i - 1], names[i]) != 0; i++)
+                ;
+        if (i < count)
+                *name = names[i];
         if (names != few)
                 free(names);
-        return doubled;
+        return i < count;
 }
 
 enum pl_json_type pl_json_type(const struct pl_json *n)
@@ -325,15 +373,7 @@ const char *pl_json_key(const struct pl_json *n)
 
 bool pl_json_integer(const struct pl_json *n, int64_t *out)
 {
-        double value;
-
-        if (n == NULL || !cJSON_IsNumber(node(n)))
-                return false;
-        value = node(n)->valuedouble;
-        if (value < -(double)PL_INTEGER_MAX || value > (double)PL_INTEGER_MAX || value != (double)(int64_t)value)
-                return false;
-        *out = (int64_t)value;
-        return true;
+        return n != NULL && cJSON_IsNumber(node(n)) && double_to_integer(node(n)->valuedouble, out);
 }
 
 bool pl_json_bool(const struct pl_json *n, bool *out)
@@ -350,11 +390,6 @@ bool pl_json_string(const struct pl_json *n, const char **out)
                 return false;
         *out = node(n)->valuestring;
         return true;
-}
-
-char *pl_json_print(const struct pl_json *n)
-{
-        return cJSON_PrintUnformatted(node(n));
 }
 
 /* ---- writing ---- */
@@ -381,13 +416,43 @@ void pl_buf_append(struct pl_buf *b, const char *data, size_t len)
                 b->data = grown;
                 b->cap = cap;
         }
-        memcpy(b->data + b->len, data, len);
+        if (len > 0)
+                memcpy(b->data + b->len, data, len);    /* data is NULL after a failure */
         b->len += len;
 }
 
 static void append_text(struct pl_writer *w, const char *text)
 {
         pl_buf_append(w->buf, text, strlen(text));
+}
+
+/* In quotes, with escapes. */
+static void append_string(struct pl_buf *b, const char *value)
+{
+        size_t len = strlen(value), i = 0, plain = 0, n;
+        char text[8];
+
+        pl_buf_append(b, "\"", 1);
+        while (i < len) {
+                unsigned char c = (unsigned char)value[i];
+
+                n = utf8_length((const unsigned char *)value + i, len - i);
+                if (n > 0 && c >= 0x20 && c != '"' && c != '\\') {
+                        i += n;
+                        continue;
+                }
+                pl_buf_append(b, value + plain, i - plain);
+                if (n == 0)
+                        snprintf(text, sizeof text, "\\\\x%02X", c);
+                else if (c == '"' || c == '\\')
+                        snprintf(text, sizeof text, "\\%c", c);
+                else
+                        snprintf(text, sizeof text, "\\u%04x", c);
+                pl_buf_append(b, text, strlen(text));
+                plain = ++i;
+        }
+        pl_buf_append(b, value + plain, len - plain);
+        pl_buf_append(b, "\"", 1);
 }
 
 static void begin_value(struct pl_writer *w, const char *key)
@@ -397,9 +462,8 @@ static void begin_value(struct pl_writer *w, const char *key)
         w->comma = true;
         if (key == NULL)
                 return;
-        pl_buf_append(w->buf, "\"", 1);
-        append_text(w, key);
-        pl_buf_append(w->buf, "\":", 2);
+        append_string(w->buf, key);
+        pl_buf_append(w->buf, ":", 1);
 }
 
 void pl_write_open(struct pl_writer *w, const char *key, char bracket)
@@ -443,29 +507,55 @@ void pl_write_null(struct pl_writer *w, const char *key)
 
 void pl_write_string(struct pl_writer *w, const char *key, const char *value)
 {
-        size_t len = strlen(value), i = 0, plain = 0, n;
-        char text[8];
-
         begin_value(w, key);
-        pl_buf_append(w->buf, "\"", 1);
-        while (i < len) {
-                unsigned char c = (unsigned char)value[i];
+        append_string(w->buf, value);
+}
 
-                n = utf8_length((const unsigned char *)value + i, len - i);
-                if (n > 0 && c >= 0x20 && c != '"' && c != '\\') {
-                        i += n;
-                        continue;
+/* Not by cJSON: it prints an integer of 16 digits that ends in 0 (every tenth token) as 1.79123456789012e+15. */
+static void print(struct pl_writer *w, const char *key, const struct pl_json *n)
+{
+        const struct pl_json *child;
+        bool object = pl_json_type(n) == PL_JSON_OBJECT;
+        int64_t integer;
+        char text[64];
+
+        switch (pl_json_type(n)) {
+        case PL_JSON_NULL:
+                pl_write_null(w, key);
+                break;
+        case PL_JSON_BOOL:
+                pl_write_bool(w, key, cJSON_IsTrue(node(n)));
+                break;
+        case PL_JSON_NUMBER:
+                if (pl_json_integer(n, &integer)) {
+                        pl_write_integer(w, key, integer);
+                        break;
                 }
-                pl_buf_append(w->buf, value + plain, i - plain);
-                if (n == 0)
-                        snprintf(text, sizeof text, "\\\\x%02X", c);
-                else if (c == '"' || c == '\\')
-                        snprintf(text, sizeof text, "\\%c", c);
-                else
-                        snprintf(text, sizeof text, "\\u%04x", c);
+                begin_value(w, key);
+                cJSON_PrintPreallocated(node(n), text, sizeof text, false);
                 append_text(w, text);
-                plain = ++i;
+                break;
+        case PL_JSON_STRING:
+                pl_write_string(w, key, node(n)->valuestring);
+                break;
+        case PL_JSON_ARRAY:
+        case PL_JSON_OBJECT:
+                pl_write_open(w, key, object ? '{' : '[');
+                for (child = pl_json_first(n); child != NULL; child = pl_json_next(child))
+                        print(w, pl_json_key(child), child);
+                pl_write_close(w, object ? '}' : ']');
+                break;
         }
-        pl_buf_append(w->buf, value + plain, len - plain);
-        pl_buf_append(w->buf, "\"", 1);
+}
+
+char *pl_json_print(const struct pl_json *n)
+{
+        struct pl_buf b = {0};
+        struct pl_writer w = {.buf = &b};
+
+        print(&w, NULL, n);
+        pl_buf_append(&b, "", 1);
+        if (b.failed)
+                pl_buf_clear(&b);
+        return b.data;
 }

@@ -15,7 +15,8 @@ struct pl_json;         /* a parsed node; the document owns it */
 /*
  * Parse exactly one JSON text of `len` bytes (line[len] need not be NUL). *out is to be freed with pl_json_free().
  * Returns 0; -EBADMSG: not JSON, bad UTF-8, NUL (raw or \u0000), lone surrogates, trailing bytes, a raw control character in a
- * string, a number out of a double's range; -E2BIG: more than PL_DEPTH_MAX levels.
+ * string, a number that a double does not keep (1e999; a fraction that it would round to an integer; more than 63 bytes); -E2BIG: more
+ * than PL_DEPTH_MAX levels; -ENOMEM.
  */
 int pl_json_parse(const char *line, size_t len, struct pl_json **out);
 void pl_json_free(struct pl_json *root);
@@ -31,8 +32,8 @@ const struct pl_json *pl_json_next(const struct pl_json *n);
 /* The name under which `n` stands in its object; NULL in an array. */
 const char *pl_json_key(const struct pl_json *n);
 
-/* The name of a member that an object has twice; NULL when there is none (or `obj` is no object). */
-const char *pl_json_doubled(const struct pl_json *obj);
+/* 1: an object has a member twice, *name is its name; 0: there is none (or `obj` is no object); -ENOMEM. */
+int pl_json_doubled(const struct pl_json *obj, const char **name);
 /* As text, to be freed with free(3); NULL when out of memory. */
 char *pl_json_print(const struct pl_json *n);
 
@@ -51,7 +52,7 @@ struct pl_buf {
 void pl_buf_clear(struct pl_buf *b);
 void pl_buf_append(struct pl_buf *b, const char *data, size_t len);
 
-/* A writer knows only whether a comma is due. `key` is NULL inside arrays and at the top. Keys are written as they are. */
+/* A writer knows only whether a comma is due. `key` is NULL inside arrays and at the top. */
 struct pl_writer {
         struct pl_buf *buf;
         bool comma;

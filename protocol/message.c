@@ -67,11 +67,19 @@ static void echo_id(const struct pl_json *doc, struct pl_fault *f)
                 memset(&f->id, 0, sizeof f->id);
 }
 
+/* Also when fd is there twice: who passed a descriptor said so in one of them. */
 static bool passes_descriptor(const struct pl_json *doc)
 {
-        bool fd;
+        const struct pl_json *params = pl_json_get(doc, "params"), *n;
+        bool fd = false;
 
-        return pl_json_bool(pl_json_get(pl_json_get(doc, "params"), "fd"), &fd) && fd;
+        if (params == NULL || pl_json_type(params) != PL_JSON_OBJECT)
+                return false;
+        for (n = pl_json_first(params); n != NULL && !fd; n = pl_json_next(n)) {
+                if (strcmp(pl_json_key(n), "fd") == 0)
+                        (void)pl_json_bool(n, &fd);
+        }
+        return fd;
 }
 
 static int decode_envelope(const struct pl_json *doc, struct pl_request *out, const char **method, struct pl_fault *f)
@@ -80,14 +88,17 @@ static int decode_envelope(const struct pl_json *doc, struct pl_request *out, co
         const struct pl_json *n;
         const char *text, *twice;
         size_t i;
+        int r;
 
         if (pl_json_type(doc) != PL_JSON_OBJECT)
                 return fault_code(f, PL_E_INVALID_REQUEST, pl_json_type(doc) == PL_JSON_ARRAY ? "there are no batches: a request is one object" : "a request is an object");
         echo_id(doc, f);
-        twice = pl_json_doubled(doc);
-        if (twice != NULL && strcmp(twice, "id") == 0)
+        r = pl_json_doubled(doc, &twice);
+        if (r < 0)
+                return fault_code(f, PL_E_INTERNAL_ERROR, "");
+        if (r > 0 && strcmp(twice, "id") == 0)
                 memset(&f->id, 0, sizeof f->id);        /* which of them? */
-        if (twice != NULL)
+        if (r > 0)
                 return fault_code(f, PL_E_INVALID_REQUEST, "a member of the request is there twice");
         for (n = pl_json_first(doc); n != NULL; n = pl_json_next(n)) {
                 for (i = 0; i < 4 && strcmp(known[i], pl_json_key(n)) != 0; i++)
@@ -133,6 +144,8 @@ int pl_request_decode(const char *line, size_t len, struct pl_request *out, stru
                 snprintf(fault->limit, sizeof fault->limit, "depth");
                 return fault_code(fault, PL_E_PARSE_ERROR, "more than 128 levels of nesting");
         }
+        if (r == -ENOMEM)
+                return fault_code(fault, PL_E_INTERNAL_ERROR, "");
         if (r != 0)
                 return fault_code(fault, PL_E_PARSE_ERROR, "the line is not one well-formed JSON text in UTF-8");
         if (decode(doc, out, fault) != 0) {
@@ -239,10 +252,12 @@ int pl_reply_decode(const char *line, size_t len, struct pl_reply *out)
 {
         const struct pl_json *error;
         int64_t code = 0;
+        int r;
 
         memset(out, 0, sizeof *out);
-        if (pl_json_parse(line, len, &out->doc) != 0)
-                return -EBADMSG;
+        r = pl_json_parse(line, len, &out->doc);
+        if (r != 0)
+                return r == -ENOMEM ? r : -EBADMSG;
         out->text = "";
         (void)pl_json_integer(pl_json_get(out->doc, "id"), &out->id);
         if (pl_json_string(pl_json_get(out->doc, "method"), &out->method)) {

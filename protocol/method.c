@@ -12,6 +12,12 @@ static int bad(struct pl_fault *f, const char *member, const char *must)
         return -1;
 }
 
+static int no_memory(struct pl_fault *f)
+{
+        f->code = PL_E_INTERNAL_ERROR;
+        return -1;
+}
+
 static int get_integer(const struct pl_json *p, const char *name, int64_t min, int64_t max, int64_t *out, struct pl_fault *f)
 {
         const struct pl_json *n = pl_json_get(p, name);
@@ -139,11 +145,16 @@ static int reclaim(struct pl_lock_params *out, const struct pl_json *p, struct p
 {
         static const char *const known[] = {"token", "mode", "waited_ms", NULL};
         const struct pl_json *n = pl_json_get(p, "reclaim");
+        const char *twice;
         bool holder, waiter;
+        int r;
 
         if (n == NULL)
                 return 0;
-        if (pl_json_type(n) != PL_JSON_OBJECT || unknown_member(n, known) != NULL || pl_json_doubled(n) != NULL)
+        r = pl_json_doubled(n, &twice);
+        if (r < 0)
+                return no_memory(f);
+        if (r > 0 || pl_json_type(n) != PL_JSON_OBJECT || unknown_member(n, known) != NULL)
                 return bad(f, "reclaim", "must be {token, mode} or {waited_ms}");
         holder = pl_json_get(n, "token") != NULL && pl_json_get(n, "mode") != NULL;
         waiter = pl_json_get(n, "waited_ms") != NULL;
@@ -269,14 +280,17 @@ int pl_method_find(const char *name)
 int pl_method_params(struct pl_request *r, const struct pl_json *params, struct pl_fault *fault)
 {
         const char *name;
+        int twice;
 
         if (params != NULL && pl_json_type(params) != PL_JSON_OBJECT) {
                 bad(fault, "params", "");
                 snprintf(fault->text, sizeof fault->text, "params must be an object");
                 return -1;
         }
-        name = pl_json_doubled(params);
-        if (name != NULL)
+        twice = pl_json_doubled(params, &name);
+        if (twice < 0)
+                return no_memory(fault);
+        if (twice > 0)
                 return bad(fault, name, "is there twice");
         name = params != NULL ? unknown_member(params, methods[r->method].members) : NULL;
         if (name != NULL)
