@@ -1,0 +1,259 @@
+/* A text is walked whole before cJSON sees it: grammar (RFC 8259), UTF-8 (RFC 3629), NUL, control characters, escapes, numbers, depth. */
+#include "json_scan.h"
+
+#include "wire.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+size_t pl_utf8_length(const unsigned char *s, size_t len)
+{
+        unsigned low = 0x80, high = 0xbf;
+        size_t n, i;
+
+        if (s[0] < 0x80)
+                return 1;
+        if (s[0] < 0xc2 || s[0] > 0xf4)
+                return 0;
+        n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+        if (s[0] == 0xe0)
+                low = 0xa0;
+        if (s[0] == 0xed)
+                high = 0x9f;
+        if (s[0] == 0xf0)
+                low = 0x90;
+        if (s[0] == 0xf4)
+                high = 0x8f;
+        if (n > len)
+                return 0;
+        for (i = 1; i < n; i++) {
+                if (s[i] < low || s[i] > high)
+                        return 0;
+                low = 0x80;
+                high = 0xbf;
+        }
+        return n;
+}
+
+/* The four hex digits at s; -1 when they are none. */
+static long hex4(const char *s, size_t len)
+{
+        long value = 0;
+        size_t i;
+
+        if (len < 4)
+                return -1;
+        for (i = 0; i < 4; i++) {
+                char c = s[i];
+                int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+
+                if (digit < 0)
+                        return -1;
+                value = value * 16 + digit;
+        }
+        return value;
+}
+
+/* An escape behind its backslash: how many bytes it takes, 0 when it is not allowed. */
+static size_t escape_length(const char *s, size_t len)
+{
+        long first, second;
+
+        if (len == 0)
+                return 0;
+        if (*s != 'u')
+                return strchr("\"\\/bfnrt", *s) != NULL && *s != '\0' ? 1 : 0;
+        first = hex4(s + 1, len - 1);
+        if (first <= 0 || (first >= 0xdc00 && first <= 0xdfff))
+                return 0;       /* \u0000 would cut the string */
+        if (first < 0xd800 || first > 0xdbff)
+                return 5;
+        if (len < 11 || s[5] != '\\' || s[6] != 'u')
+                return 0;
+        second = hex4(s + 7, len - 7);
+        return second >= 0xdc00 && second <= 0xdfff ? 11 : 0;
+}
+
+/* A string behind its opening quote: its length with the closing quote, 0 when it is not well formed. */
+static size_t scan_string(const char *s, size_t len)
+{
+        size_t i = 0, n;
+
+        while (i < len) {
+                unsigned char c = (unsigned char)s[i];
+
+                if (c == '"')
+                        return i + 1;
+                if (c < 0x20)
+                        return 0;
+                if (c == '\\') {
+                        n = escape_length(s + i + 1, len - i - 1);
+                        if (n == 0)
+                                return 0;
+                        i += n + 1;
+                        continue;
+                }
+                n = pl_utf8_length((const unsigned char *)s + i, len - i);
+                if (n == 0)
+                        return 0;
+                i += n;
+        }
+        return 0;
+}
+
+static size_t digits(const char *s, size_t len)
+{
+        size_t n = 0;
+
+        while (n < len && s[n] >= '0' && s[n] <= '9')
+                n++;
+        return n;
+}
+
+bool pl_double_to_integer(double value, int64_t *out)
+{
+        if (value < -(double)PL_INTEGER_MAX || value > (double)PL_INTEGER_MAX || value != (double)(int64_t)value)
+                return false;
+        *out = (int64_t)value;
+        return true;
+}
+
+/* Has a number, by its text, no fraction? */
+static bool is_whole(const char *s)
+{
+        long fraction = 0, zeros = 0;
+        bool zero = true, point = false;
+
+        for (s += *s == '-'; *s != '\0' && *s != 'e' && *s != 'E'; s++) {
+                if (*s == '.') {
+                        point = true;
+                        continue;
+                }
+                fraction += point;
+                zeros = *s == '0' ? zeros + 1 : 0;
+                zero &= *s == '0';
+        }
+        return zero || fraction - zeros <= (*s != '\0' ? strtol(s + 1, NULL, 10) : 0);
+}
+
+/* Does a double keep it? Not 1e999, and neither 9007199254740990.5 nor 1e-999, whose doubles are integers. */
+static bool keeps(const char *s, size_t len)
+{
+        char copy[64], *point;
+        int64_t integer;
+        double value;
+        bool whole;
+
+        if (len >= sizeof copy)
+                return false;   /* cJSON reads only 63 bytes of a number and would go on in its middle */
+        memcpy(copy, s, len);
+        copy[len] = '\0';
+        whole = is_whole(copy);
+        point = strchr(copy, '.');
+        if (point != NULL)
+                *point = *localeconv()->decimal_point;  /* what strtod() looks for; a library cannot choose the locale */
+        value = strtod(copy, NULL);
+        return isfinite(value) && (!pl_double_to_integer(value, &integer) || whole);
+}
+
+/* A number: its length, 0 when it is none by RFC 8259 or a double does not keep it. */
+static size_t scan_number(const char *s, size_t len)
+{
+        size_t i = 0, n;
+
+        if (i < len && s[i] == '-')
+                i++;
+        n = digits(s + i, len - i);
+        if (n == 0 || (n > 1 && s[i] == '0'))
+                return 0;
+        i += n;
+        if (i < len && s[i] == '.') {
+                n = digits(s + i + 1, len - i - 1);
+                if (n == 0)
+                        return 0;
+                i += n + 1;
+        }
+        if (i < len && (s[i] == 'e' || s[i] == 'E')) {
+                i++;
+                if (i < len && (s[i] == '+' || s[i] == '-'))
+                        i++;
+                n = digits(s + i, len - i);
+                if (n == 0)
+                        return 0;
+                i += n;
+        }
+        return keeps(s, i) ? i : 0;
+}
+
+static size_t scan_word(const char *s, size_t len)
+{
+        static const char *const words[] = {"true", "false", "null"};
+        size_t i, n;
+
+        for (i = 0; i < 3; i++) {
+                n = strlen(words[i]);
+                if (len >= n && memcmp(s, words[i], n) == 0)
+                        return n;
+        }
+        return 0;
+}
+
+/* A value that is no object or array: its length, 0 when it is not well formed. */
+static size_t scan_scalar(const char *s, size_t len)
+{
+        size_t n;
+
+        switch (*s) {
+        case '"':
+                n = scan_string(s + 1, len - 1);
+                return n > 0 ? n + 1 : 0;
+        case 't':
+        case 'f':
+        case 'n':
+                return scan_word(s, len);
+        default:
+                return scan_number(s, len);
+        }
+}
+
+/* What may come next; after a value, an end also means that the text may be over. */
+enum { A_VALUE = 1, A_KEY = 2, A_COLON = 4, A_COMMA = 8, AN_END = 16 };
+
+int pl_json_scan(const char *s, size_t len)
+{
+        char ends[PL_DEPTH_MAX];        /* of the open objects and arrays */
+        size_t i, n, depth = 0;
+        int due = A_VALUE;
+
+        for (i = 0; i < len; i += n) {
+                char c = s[i];
+
+                n = 1;
+                if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
+                        continue;
+                if ((c == '{' || c == '[') && (due & A_VALUE)) {
+                        if (depth == PL_DEPTH_MAX)
+                                return -E2BIG;
+                        ends[depth++] = c == '{' ? '}' : ']';
+                        due = (c == '{' ? A_KEY : A_VALUE) | AN_END;
+                } else if ((due & AN_END) && depth > 0 && c == ends[depth - 1]) {
+                        depth--;
+                        due = A_COMMA | AN_END;
+                } else if ((due & A_COMMA) && depth > 0 && c == ',') {
+                        due = ends[depth - 1] == '}' ? A_KEY : A_VALUE;
+                } else if ((due & A_COLON) && c == ':') {
+                        due = A_VALUE;
+                } else if ((due & A_VALUE) || ((due & A_KEY) && c == '"')) {
+                        n = scan_scalar(s + i, len - i);
+                        if (n == 0)
+                                return -EBADMSG;
+                        due = due & A_KEY ? A_COLON : A_COMMA | AN_END;
+                } else {
+                        return -EBADMSG;
+                }
+        }
+        return depth == 0 && (due & A_COMMA) ? 0 : -EBADMSG;
+}
