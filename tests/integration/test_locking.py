@@ -221,6 +221,19 @@ class ByDescriptor(DaemonTest):
         c.lock("/some label", EX, fd)
         self.assertTrue(c.call("unlock", {"path": self.path})["released"])  # else by identity
 
+    def test_what_cannot_be_opened_by_path_is_still_known_by_it(self):
+        c = self.client()
+        fifo = self.daemon.file("fifo")
+        os.mkfifo(fifo)
+        fd = self.open("fifo")
+        c.lock("/some label", EX, fd)
+        (f,) = c.call("list", {"path": fifo})["locks"]
+        self.assertEqual((f["path"], len(f["holders"])), (fifo, 1))
+        self.assertEqual(c.refusal(c.start_lock(fifo, EX)).code, 7)  # opening alone can have effects
+        self.assertTrue(c.call("unlock", {"path": fifo})["released"])
+        self.assertTrue(is_free(fifo))
+        self.assertEqual(c.call("list", {"path": "/dev/null"})["locks"], [])
+
     def test_a_lock_survives_the_daemon(self):
         fd = self.open()
         self.client().lock(None, EX, fd)
@@ -469,6 +482,13 @@ class List(DaemonTest):
         self.assertEqual(len(self.rows(a, session=session)[self.path]["holders"]), 1)
         self.assertEqual(self.rows(a, pid=1), {})
         self.assertEqual(self.rows(a, path="/no/such/file"), {})
+
+    def test_a_file_keeps_the_name_it_was_first_shown_by(self):
+        c = self.client()
+        c.lock(self.path, EX)
+        self.assertEqual(list(self.rows(c)), [self.path])
+        os.unlink(self.path)
+        self.assertEqual(list(self.rows(c)), [self.path])
 
     def test_a_walk_in_pages_meets_every_steady_lock_once(self):
         steady, moving = self.client(), self.client()
