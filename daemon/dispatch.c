@@ -357,10 +357,8 @@ void dispatch_close(struct dispatch *d, struct client *c)
         deferred_close(d, c);
         while (c->waiting != NULL)
                 locking_forget(d, c->waiting);
-        while (c->grants != NULL) {
-                d->path_locks -= c->grants->by_path;
-                registry_grant_remove(&d->registry, c->grants);
-        }
+        while (c->grants != NULL)
+                locking_ended(d, c->grants);
         engine_submit(d->engine, &ev);
         registry_client_remove(&d->registry, c);
 }

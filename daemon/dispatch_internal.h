@@ -101,6 +101,8 @@ void locking_lost(struct dispatch *d, const struct table_effect *fx);
 void locking_under_way(struct dispatch *d, const struct table_effect *fx);
 /* The request is over: nothing of it is left here. */
 void locking_forget(struct dispatch *d, struct request *q);
+/* A lock is ours no more: nothing of it is left here, and what was last seen of the system's locks no longer speaks of it. */
+void locking_ended(struct dispatch *d, struct grant *g);
 /* The oldest descriptor of the client's queue; false when none is there. *fd may be a hole. */
 bool locking_claim(struct client *c, int *fd);
 

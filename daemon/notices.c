@@ -7,6 +7,7 @@
 #include "dispatch_internal.h"
 
 #include "log.h"
+#include "rows.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -21,7 +22,7 @@ static void tell(struct dispatch *d, struct request *q, uint64_t position)
         else
                 pl_write_string(&w, "id", q->id.text);
         pl_write_integer(&w, "position", (int64_t)position);
-        listing_holders(&d->listing, &w, q->key);
+        rows_holders(&d->listing, &w, q->key);
         pl_reply_end(&w);
         dispatch_flush(d, q->client, true);
         q->told_position = position;
@@ -80,7 +81,7 @@ static void log_wait(struct dispatch *d, struct request *q)
         log_event(LOG_WARNING, "waiting", "session=%" PRIu64 " pid=%" PRId64 " command=%s mode=%s path=%s waiting_ms=%" PRId64,
                   q->client->id, q->client->peer.pid, log_quote(q->client->peer.command), pl_mode_name((int)q->mode), log_quote(path),
                   engine_now(d->engine) - q->since_ms);
-        for (i = 0; i < LISTING_HOLDERS_MAX && table_holder_at(t, q->key, i, &h); i++) {
+        for (i = 0; i < ROWS_HOLDERS_MAX && table_holder_at(t, q->key, i, &h); i++) {
                 const struct client *c = registry_client(&d->registry, h.session);
 
                 if (c != NULL)
@@ -91,7 +92,7 @@ static void log_wait(struct dispatch *d, struct request *q)
         if (i > 0)
                 return;
         o = outside_of(d->outside, q->key.device, q->key.inode, &count);
-        for (i = 0; i < count && i < LISTING_HOLDERS_MAX; i++)
+        for (i = 0; i < count && i < ROWS_HOLDERS_MAX; i++)
                 log_event(LOG_WARNING, "blocked_by", "outside=true pid=%" PRId64 " command=%s path=%s", o[i].ours ? (int64_t)0 : o[i].pid,
                           log_quote(o[i].command), log_quote(path));
 }

@@ -19,6 +19,7 @@ struct client {
         uint64_t id;                    /* the session's id on the wire and in the table */
         struct session *session;        /* where its bytes go */
         struct peer peer;
+        int64_t command_at_ms;          /* when peer.command was looked up last; 0: when it connected */
         bool spoke, concurrent, list_waits;
         bool held_up;                   /* a path of an earlier request is being looked up off the loop: later ones wait in `deferred` */
         size_t deferred_count;
@@ -63,6 +64,7 @@ struct request {
 /* A lock held, under the name it was asked for. */
 struct grant {
         table_id lock;
+        struct table_key key;
         struct client *client;
         int64_t handle;
         bool by_path;
@@ -95,8 +97,8 @@ struct request *registry_request(const struct registry *r, uint64_t cookie);
 struct request *registry_request_by_id(const struct client *c, const struct pl_id *id);
 void registry_request_remove(struct registry *r, struct request *q);
 
-/* NULL when out of memory. */
-struct grant *registry_grant_add(struct registry *r, struct client *c, table_id lock, int64_t handle, bool by_path, const char *label);
+/* A lock that the request was granted. NULL when out of memory. */
+struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock);
 struct grant *registry_grant(const struct registry *r, table_id lock);
 /* The newest lock of this session and handle with exactly this label, or NULL. */
 struct grant *registry_grant_by_label(const struct registry *r, const struct client *c, int64_t handle, const char *label);
