@@ -50,7 +50,7 @@ static void submit(struct dispatch *d, struct request *q, uint64_t bearer)
 
 void locking_forget(struct dispatch *d, struct request *q)
 {
-        d->notifying -= q->notify;
+        notices_forget(d, q);
         d->opening -= q->place == REQUEST_OPENING;
         registry_request_remove(&d->registry, q);
 }
@@ -169,7 +169,6 @@ static struct request *add_request(struct dispatch *d, struct client *c, const s
         if (q == NULL)
                 return NULL;
         q->mode = p->mode == PL_MODE_EX ? TABLE_EX : TABLE_SH;
-        d->notifying += q->notify;
         q->handle = p->handle;
         q->by_path = !p->fd;
         q->create = p->create;
@@ -219,6 +218,7 @@ static void reopen(struct dispatch *d, struct request *q, table_id lock)
         outside_released(d->outside, q->key.device, q->key.inode);
         d->metrics.reopened++;
         q->reopened++;
+        notices_forget(d, q);
         q->table_request = 0;
         open_path(d, q, false);
 }

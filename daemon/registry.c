@@ -70,6 +70,8 @@ struct request *registry_request_add(struct registry *r, struct client *c, const
         else
                 r->oldest = q;
         r->newest = q;
+        if (r->unlogged == NULL)
+                r->unlogged = q;
         return q;
 }
 
@@ -101,6 +103,8 @@ void registry_request_remove(struct registry *r, struct request *q)
                 q->client->waiting = q->next;
         if (q->next != NULL)
                 q->next->prev = q->prev;
+        if (r->unlogged == q)
+                r->unlogged = q->newer;
         if (q->older != NULL)
                 q->older->newer = q->newer;
         else

@@ -9,9 +9,12 @@
 #include "peer.h"
 #include "table.h"
 
+#include <sys/queue.h>
+
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+struct audience;
 struct session;
 struct registry;
 
@@ -42,7 +45,8 @@ struct request {
         struct table_key key;
         enum table_mode mode;
         int64_t handle, since_ms, deadline_ms;
-        bool by_path, create, notify, nonblock, detach, logged;
+        bool by_path, create, notify, nonblock, detach;
+        bool logged;                    /* the log says that it waits long */
         enum {
                 REQUEST_IN_TABLE,
                 REQUEST_OPENING,        /* its path is being opened off the loop; then it enters the table */
@@ -51,10 +55,11 @@ struct request {
         bool holds_up;                  /* while it is opened, later requests of its session wait */
         table_id lock;                  /* while it is checked */
         unsigned reopened;              /* how often its file was replaced meanwhile */
-        /* for `notify` */
-        uint64_t told_position;
+        /* for `notify`: what it was told last, and who else wants to know of its file; NULL until it waits */
+        uint64_t told_position, told_holders;
         int64_t told_at_ms;
-        bool dirty;
+        struct audience *audience;
+        LIST_ENTRY(request) of_audience;
         struct request *older, *newer;  /* all waiting requests by arrival */
         struct request *prev, *next;    /* of its client */
         UT_hash_handle hh, by_id;
@@ -80,6 +85,7 @@ struct registry {
         struct client *clients;         /* by id */
         struct request *requests;       /* by cookie */
         struct request *oldest, *newest;
+        struct request *unlogged;       /* the oldest of which the log does not say yet that it waits long; NULL: none */
         struct grant *grants;           /* by lock id */
         struct grant *labels;           /* the newest of each label key; those without label are not in it */
         uint64_t last_cookie;

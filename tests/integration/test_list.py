@@ -128,6 +128,21 @@ class Outside(DaemonTest):
             c.lock(self.path, mode)
             self.assertEqual(self.outside(c), [])
 
+    def test_a_wait_looks_outside_only_if_it_is_for_an_outsider(self):
+        a, b = self.client(), self.client()
+        self.outsider("other")
+        other = self.daemon.file("other")
+        a.lock(self.path, EX)
+        b.start_lock(self.path, EX)
+        self.await_waiting(a, self.path, 1)
+        until = time.monotonic() + 0.2
+        while time.monotonic() < until:
+            self.assertEqual(a.busy(other, EX_NB).data["holders"], [])
+        b.start_lock(other, EX)
+        until = time.monotonic() + PATIENCE
+        while a.busy(other, EX_NB).data["holders"] == []:
+            self.assertLess(time.monotonic(), until)
+
 
 class Commands(DaemonTest):
     def reads(self):
