@@ -20,6 +20,7 @@ struct dispatch *dispatch_create(struct files *files, const struct dispatch_opti
         TAILQ_INIT(&d->lists);
         TAILQ_INIT(&d->looked_up);
         TAILQ_INIT(&d->deferred);
+        notices_init(d);
         return d;
 }
 
@@ -156,7 +157,7 @@ void dispatch_outside_refreshed(void *arg)
         struct dispatch *d = arg;
 
         list_outside_refreshed(d);
-        notices_tick(d);
+        notices_outside_refreshed(d);
 }
 
 static void stats(struct dispatch *d, const struct client *c, const struct pl_request *r)
@@ -357,10 +358,8 @@ void dispatch_close(struct dispatch *d, struct client *c)
         deferred_close(d, c);
         while (c->waiting != NULL)
                 locking_forget(d, c->waiting);
-        while (c->grants != NULL) {
-                d->path_locks -= c->grants->by_path;
-                registry_grant_remove(&d->registry, c->grants);
-        }
+        while (c->grants != NULL)
+                locking_ended(d, c->grants);
         engine_submit(d->engine, &ev);
         registry_client_remove(&d->registry, c);
 }

@@ -27,6 +27,14 @@ struct kept {
 };
 TAILQ_HEAD(kept_list, kept);
 
+/* Those who want to know how the queue of one file moves. */
+struct audience;
+TAILQ_HEAD(audience_list, audience);
+struct audiences {
+        struct audience *by_file;
+        struct audience_list untold;    /* something has changed there since they were told */
+};
+
 struct dispatch {
         struct files *files;
         struct engine *engine;
@@ -43,7 +51,8 @@ struct dispatch {
         size_t opening;                 /* lock requests in REQUEST_OPENING */
         size_t path_locks;              /* held by path: they end with the daemon */
         bool stopping;
-        size_t notifying;               /* requests that want `waiting` notifications */
+        struct audiences audiences;     /* those who want notices, by file */
+        int64_t look_ms;                /* when to look who is outside; TABLE_NEVER */
         int64_t wake_ms;
 };
 
@@ -101,14 +110,21 @@ void locking_lost(struct dispatch *d, const struct table_effect *fx);
 void locking_under_way(struct dispatch *d, const struct table_effect *fx);
 /* The request is over: nothing of it is left here. */
 void locking_forget(struct dispatch *d, struct request *q);
+/* A lock is ours no more: nothing of it is left here, and what was last seen of the system's locks no longer speaks of it. */
+void locking_ended(struct dispatch *d, struct grant *g);
 /* The oldest descriptor of the client's queue; false when none is there. *fd may be a hole. */
 bool locking_claim(struct client *c, int *fd);
 
 /* notices.c */
+void notices_init(struct dispatch *d);
+/* A request waits, or waits anew. */
 void notices_waiting(struct dispatch *d, const struct table_effect *fx);
 /* The queue of `key` has moved: those who want to know are told, at most five times a second each. */
 void notices_moved(struct dispatch *d, struct table_key key);
 void notices_granted(struct dispatch *d, const struct request *q, int64_t waited_ms);
+/* It is told no more: it is over, or it will queue for another file. */
+void notices_forget(struct dispatch *d, struct request *q);
+void notices_outside_refreshed(struct dispatch *d);
 void notices_tick(struct dispatch *d);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <search.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,6 +25,7 @@ struct file {
         struct bearer *shared;  /* for requests by path; NULL when none */
         void *passed;           /* tsearch(3) tree of the passed descriptions, by the kernel's order of descriptions */
         size_t bearers;
+        char *path;             /* as it was when first shown; NULL before */
         UT_hash_handle hh;
 };
 
@@ -110,6 +112,7 @@ static void free_if_unused(struct files *f, struct file *file)
         if (file->bearers > 0)
                 return;
         HASH_DELETE(hh, f->files, file);
+        free(file->path);
         free(file);
 }
 
@@ -435,9 +438,18 @@ int files_fd(const struct files *f, uint64_t bearer)
 
 void files_path(const struct files *f, uint64_t bearer, char *out, size_t size)
 {
+        const struct bearer *b = find_bearer(f, bearer);
+
         out[0] = '\0';
-        if (files_fd(f, bearer) >= 0)
-                file_path(files_fd(f, bearer), out, size);
+        if (b == NULL)
+                return;
+        if (b->file->path != NULL) {
+                snprintf(out, size, "%s", b->file->path);
+                return;
+        }
+        file_path(b->fd, out, size);
+        if (out[0] != '\0')
+                b->file->path = strdup(out);    /* no memory: then it is asked for again */
 }
 
 size_t files_count(const struct files *f)

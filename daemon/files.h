@@ -46,7 +46,10 @@ void files_drop(struct files *f, uint64_t bearer);
 /* The descriptor, borrowed; -1 for an unknown id. */
 int files_fd(const struct files *f, uint64_t bearer);
 
-/* The path by which the system knows the bearer's file now; "" when unknown. */
+/*
+ * The path by which the system knew the bearer's file when this was first asked; "" when unknown. It stays while the file has bearers: a lock file that
+ * is removed while it is held keeps its name.
+ */
 void files_path(const struct files *f, uint64_t bearer, char *out, size_t size);
 
 /* The identity of what `path` names now: FILES_OK, FILES_ERROR or FILES_AWAY. */

@@ -1,4 +1,4 @@
-/* What is held and waited for, as JSON: for `list`, and for the holders named in errors and notifications. */
+/* What is held and waited for, as pages of a list. */
 #ifndef LISTING_H
 #define LISTING_H
 
@@ -14,12 +14,12 @@ struct listing {
         const struct outside *outside;
 };
 
-#define LISTING_HOLDERS_MAX 16  /* named in one error or notification */
+#define LISTING_LOOKS_MAX 20000 /* files and rows that one page looks at, shown or not: some ms */
 
-/* Member `holders`: those the daemon knows, then outsiders as last seen. */
-void listing_holders(const struct listing *l, struct pl_writer *w, struct table_key key);
-
-/* Members `locks` and perhaps `next` of a list. `key` limits it to one file when not NULL. Returns 0, or -1 when p->after is no cursor of ours. */
+/*
+ * Members `locks` and perhaps `next` of a list. `key` limits it to one file when not NULL. The buffer of `w` holds the reply from its start: with
+ * what closes it, it stays below PL_LIST_BYTES_MAX. Returns 0, or -1 when p->after is no cursor of ours.
+ */
 int listing_write(const struct listing *l, struct pl_writer *w, const struct pl_list_params *p, const struct table_key *key);
 
 #endif

@@ -9,6 +9,7 @@
 #include "dispatch_internal.h"
 
 #include "log.h"
+#include "rows.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -49,9 +50,16 @@ static void submit(struct dispatch *d, struct request *q, uint64_t bearer)
 
 void locking_forget(struct dispatch *d, struct request *q)
 {
-        d->notifying -= q->notify;
+        notices_forget(d, q);
         d->opening -= q->place == REQUEST_OPENING;
         registry_request_remove(&d->registry, q);
+}
+
+void locking_ended(struct dispatch *d, struct grant *g)
+{
+        outside_released(d->outside, g->key.device, g->key.inode);
+        d->path_locks -= g->by_path;
+        registry_grant_remove(&d->registry, g);
 }
 
 /* Why a lock request cannot even be tried. True: it was refused. */
@@ -169,7 +177,6 @@ static struct request *add_request(struct dispatch *d, struct client *c, const s
         q->detach = p->detach;
         q->since_ms = in->since_ms;
         q->deadline_ms = p->timeout_ms > 0 && !q->nonblock ? q->since_ms + p->timeout_ms : TABLE_NEVER;
-        d->notifying += q->notify;
         return q;
 }
 
@@ -208,8 +215,10 @@ static void unlock_by_id(struct dispatch *d, const struct client *c, table_id lo
 static void reopen(struct dispatch *d, struct request *q, table_id lock)
 {
         unlock_by_id(d, q->client, lock, false);
+        outside_released(d->outside, q->key.device, q->key.inode);
         d->metrics.reopened++;
         q->reopened++;
+        notices_forget(d, q);
         q->table_request = 0;
         open_path(d, q, false);
 }
@@ -242,7 +251,7 @@ static void conclude(struct dispatch *d, struct request *q, const struct table_e
         struct client *c = q->client;
 
         if (fx->lock != 0 && registry_grant(&d->registry, fx->lock) == NULL) {
-                if (registry_grant_add(&d->registry, c, fx->lock, q->handle, q->by_path, q->label) == NULL) {
+                if (registry_grant_add(&d->registry, q, fx->lock) == NULL) {
                         unlock_by_id(d, c, fx->lock, false);
                         refuse_for_memory(d, q);
                         return;
@@ -317,7 +326,7 @@ static void refused_by_holders(struct dispatch *d, const struct request *q, int 
         struct pl_writer w;
 
         pl_error_begin(&w, &d->out, &q->id, code, NULL);
-        listing_holders(&d->listing, &w, q->key);
+        rows_holders(&d->listing, &w, q->key);
         pl_error_end(&w);
         dispatch_flush(d, q->client, q->id.kind != PL_ID_NONE);
 }
@@ -330,8 +339,7 @@ void locking_lost(struct dispatch *d, const struct table_effect *fx)
                 return;
         d->metrics.lost++;
         dispatch_tell_lost(d, g, "outside");
-        d->path_locks -= g->by_path;
-        registry_grant_remove(&d->registry, g);
+        locking_ended(d, g);
 }
 
 void locking_under_way(struct dispatch *d, const struct table_effect *fx)
@@ -415,10 +423,8 @@ static void unlock(struct dispatch *d, struct client *c, const struct pl_request
 
         if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, &key)) {
                 g = registry_grant(&d->registry, lock);
-                if (g != NULL) {
-                        d->path_locks -= g->by_path;
-                        registry_grant_remove(&d->registry, g);
-                }
+                if (g != NULL)
+                        locking_ended(d, g);
                 unlock_by_id(d, c, lock, r->unlock.close && !h.shared);
                 notices_moved(d, key);
         } else {

@@ -1,17 +1,104 @@
 /*
  * What waiters are told and what the log says of long waits.
  *
- * A request with `notify` is told at once that it waits, and then of each change of its position, at most every PL_NOTIFY_INTERVAL_MS, the
- * last change always: a change inside the interval marks it dirty, and the tick at its end tells it.
+ * A request with `notify` is told at once that it waits, and then of each change of its position or of the holders, at most every
+ * PL_NOTIFY_INTERVAL_MS, the last change always. Such requests of one file are its audience. When its queue moves the file is put on the list of the
+ * untold, and once in an interval its queue is walked and everybody told who does not know yet. A file without audience costs one look into a hash,
+ * whatever waits there or elsewhere.
  */
 #include "dispatch_internal.h"
 
 #include "log.h"
+#include "rows.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
-static void tell(struct dispatch *d, struct request *q, uint64_t position)
+#define LOOK_AGAIN_MS 1000      /* the last look at outsiders is younger than who has come to wait for one */
+#define LOG_LINES_PER_TURN 100  /* of the loop: a crowd that has waited long must not hold up the others */
+
+struct audience {
+        struct table_key key;
+        LIST_HEAD(, request) members;
+        size_t count;
+        bool untold;            /* on that list */
+        bool looks;             /* it is being looked up who keeps the file outside */
+        int64_t round_ms;       /* when they were told last */
+        TAILQ_ENTRY(audience) entry;
+        UT_hash_handle hh;
+};
+
+void notices_init(struct dispatch *d)
+{
+        TAILQ_INIT(&d->audiences.untold);
+        d->look_ms = TABLE_NEVER;
+}
+
+/* ---- audiences ---- */
+
+static struct audience *find_audience(const struct dispatch *d, struct table_key key)
+{
+        struct audience *a;
+
+        HASH_FIND(hh, d->audiences.by_file, &key, sizeof key, a);
+        return a;
+}
+
+static struct audience *get_audience(struct dispatch *d, struct table_key key)
+{
+        struct audience *a = find_audience(d, key);
+
+        if (a != NULL || (a = calloc(1, sizeof *a)) == NULL)
+                return a;
+        a->key = key;
+        LIST_INIT(&a->members);
+        HASH_ADD(hh, d->audiences.by_file, key, sizeof a->key, a);
+        if (a->hh.tbl == NULL) {
+                free(a);
+                return NULL;
+        }
+        return a;
+}
+
+static int64_t due(const struct audience *a)
+{
+        return a->round_ms + PL_NOTIFY_INTERVAL_MS;
+}
+
+static void set_untold(struct dispatch *d, struct audience *a)
+{
+        if (!a->untold)
+                TAILQ_INSERT_TAIL(&d->audiences.untold, a, entry);
+        a->untold = true;
+        dispatch_wake_at(d, due(a));
+}
+
+static void set_told(struct dispatch *d, struct audience *a)
+{
+        if (a->untold)
+                TAILQ_REMOVE(&d->audiences.untold, a, entry);
+        a->untold = false;
+}
+
+void notices_forget(struct dispatch *d, struct request *q)
+{
+        struct audience *a = q->audience;
+
+        if (a == NULL)
+                return;
+        LIST_REMOVE(q, of_audience);
+        q->audience = NULL;
+        if (--a->count > 0)
+                return;
+        set_told(d, a);
+        HASH_DELETE(hh, d->audiences.by_file, a);
+        free(a);
+}
+
+/* ---- telling ---- */
+
+static void tell(struct dispatch *d, struct request *q, uint64_t position, uint64_t holders)
 {
         struct pl_writer w;
 
@@ -21,143 +108,206 @@ static void tell(struct dispatch *d, struct request *q, uint64_t position)
         else
                 pl_write_string(&w, "id", q->id.text);
         pl_write_integer(&w, "position", (int64_t)position);
-        listing_holders(&d->listing, &w, q->key);
+        rows_holders(&d->listing, &w, q->key);
         pl_reply_end(&w);
         dispatch_flush(d, q->client, true);
         q->told_position = position;
+        q->told_holders = holders;
         q->told_at_ms = engine_now(d->engine);
-        q->dirty = false;
+}
+
+/* False: there is something to tell, but not yet. One that does not read is told later, and then only the latest. */
+static bool tell_news(struct dispatch *d, struct request *q, uint64_t position, uint64_t holders)
+{
+        if (q->told_at_ms != 0) {
+                if (q->told_position == position && q->told_holders == holders)
+                        return true;
+                if (q->told_at_ms + PL_NOTIFY_INTERVAL_MS > engine_now(d->engine))
+                        return false;
+        }
+        if (d->hooks.clogged(q->client->session))
+                return false;
+        tell(d, q, position, holders);
+        return true;
+}
+
+/* True when all of them know. */
+static bool tell_audience(struct dispatch *d, struct audience *a)
+{
+        const struct table *t = engine_table(d->engine);
+        uint64_t holders = rows_holders_mark(&d->listing, a->key);
+        size_t i, left = a->count;
+        struct table_waiter wt;
+        struct request *q;
+        bool all = true;
+
+        for (i = 0; left > 0 && table_waiter_at(t, a->key, i, &wt); i++) {
+                q = registry_request(&d->registry, wt.cookie);
+                if (q == NULL || q->audience != a)
+                        continue;
+                left--;
+                all &= tell_news(d, q, wt.position, holders);
+        }
+        a->round_ms = engine_now(d->engine);
+        return all;
+}
+
+static void tell_untold(struct dispatch *d)
+{
+        int64_t now = engine_now(d->engine);
+        struct audience *a, *next;
+
+        for (a = TAILQ_FIRST(&d->audiences.untold); a != NULL; a = next) {
+                next = TAILQ_NEXT(a, entry);
+                if (due(a) <= now && tell_audience(d, a))
+                        set_told(d, a);
+                else
+                        dispatch_wake_at(d, due(a));
+        }
 }
 
 void notices_moved(struct dispatch *d, struct table_key key)
 {
-        const struct table *t = engine_table(d->engine);
-        int64_t now = engine_now(d->engine);
-        struct table_waiter wt;
-        struct request *q;
+        struct audience *a = find_audience(d, key);
+
+        if (a != NULL)
+                set_untold(d, a);
+}
+
+/* ---- outsiders ---- */
+
+/* Is it the head of its queue, and nobody of ours but itself has the file? */
+static bool waits_for_outsider(const struct table *t, const struct request *q)
+{
+        struct table_waiter head;
+        struct table_holder h;
+        uint64_t bearer = 0;
         size_t i;
 
-        if (d->notifying == 0)
-                return;
-        for (i = 0; table_waiter_at(t, key, i, &wt); i++) {
-                q = registry_request(&d->registry, wt.cookie);
-                if (q == NULL || !q->notify || q->told_at_ms == 0)
-                        continue;
-                q->dirty = true;
-                dispatch_wake_at(d, q->told_at_ms + PL_NOTIFY_INTERVAL_MS > now ? q->told_at_ms + PL_NOTIFY_INTERVAL_MS : now);
+        if (!table_waiter_at(t, q->key, 0, &head) || head.cookie != q->cookie || !(head.in_kernel || head.upgrade))
+                return false;
+        for (i = 0; table_holder_at(t, q->key, i, &h); i++) {
+                if (!head.upgrade || (i > 0 && (h.shared || h.bearer != bearer)))
+                        return false;
+                bearer = h.bearer;
         }
+        return true;
+}
+
+/* Look who it is, now or as soon as the last look is old enough. */
+static void look(struct dispatch *d)
+{
+        d->look_ms = TABLE_NEVER;
+        if (outside_refresh(d->outside))
+                return;
+        d->look_ms = engine_now(d->engine) + LOOK_AGAIN_MS;
+        dispatch_wake_at(d, d->look_ms);
+}
+
+void notices_outside_refreshed(struct dispatch *d)
+{
+        struct audience *a, *next;
+
+        HASH_ITER(hh, d->audiences.by_file, a, next) {
+                if (!a->looks)
+                        continue;
+                a->looks = d->look_ms != TABLE_NEVER;   /* this look may have come too early: there will be another one */
+                set_untold(d, a);
+        }
+}
+
+/* ---- waits ---- */
+
+/* Told at once, while its place is known for nothing: at the end of the queue, or at its head. */
+static void join(struct dispatch *d, struct request *q)
+{
+        uint64_t position = table_position(engine_table(d->engine), q->table_request);
+        struct audience *a = position > 0 ? get_audience(d, q->key) : NULL;
+
+        if (a == NULL)
+                return;         /* it waits no more; or no memory: it goes without notices */
+        LIST_INSERT_HEAD(&a->members, q, of_audience);
+        a->count++;
+        q->audience = a;
+        if (!tell_news(d, q, position, rows_holders_mark(&d->listing, q->key)))
+                set_untold(d, a);
 }
 
 void notices_waiting(struct dispatch *d, const struct table_effect *fx)
 {
         struct request *q = registry_request(&d->registry, fx->cookie);
+        bool outside;
 
         if (q == NULL)
                 return;
         q->table_request = fx->request;
-        if (q->told_at_ms == 0) {
-                q->told_at_ms = -1;     /* it waits, but was not told yet */
-                if (d->options.log_waits_ms >= 0)
-                        dispatch_wake_at(d, q->since_ms + d->options.log_waits_ms);
-        }
-        (void)outside_refresh(d->outside);
-        if (q->notify) {
-                q->dirty = true;
-                dispatch_wake_at(d, engine_now(d->engine));
-        }
+        if (!q->logged && d->options.log_waits_ms >= 0)
+                dispatch_wake_at(d, q->since_ms + d->options.log_waits_ms);
+        outside = waits_for_outsider(engine_table(d->engine), q);
+        if (outside)
+                look(d);
+        if (q->notify && q->audience == NULL)
+                join(d, q);
+        if (q->audience != NULL)
+                q->audience->looks |= outside;
+}
+
+/* ---- the log ---- */
+
+static const char *path_of(const struct dispatch *d, const struct request *q, char *out, size_t size)
+{
+        files_path(d->files, table_any_bearer(engine_table(d->engine), q->key), out, size);
+        return log_quote(out[0] != '\0' ? out : q->label);
 }
 
 static void log_wait(struct dispatch *d, struct request *q)
 {
-        const struct table *t = engine_table(d->engine);
-        const struct outside_holder *o;
-        struct table_holder h;
-        char path[PL_PATH_BYTES_MAX];
-        size_t i, count;
+        const struct peer *peer = &q->client->peer;
+        char path[PL_PATH_BYTES_MAX], blockers[512];
 
+        rows_blockers(&d->listing, q, blockers, sizeof blockers);
+        log_event(LOG_WARNING, "waiting", "session=%" PRIu64 " pid=%" PRId64 " command=%s mode=%s path=%s waiting_ms=%" PRId64 " blocked_by=%s",
+                  q->client->id, peer->pid, log_quote(peer->command), pl_mode_name((int)q->mode), path_of(d, q, path, sizeof path),
+                  engine_now(d->engine) - q->since_ms, log_quote(blockers));
         q->logged = true;
-        files_path(d->files, table_any_bearer(t, q->key), path, sizeof path);
-        log_event(LOG_WARNING, "waiting", "session=%" PRIu64 " pid=%" PRId64 " command=%s mode=%s path=%s waiting_ms=%" PRId64,
-                  q->client->id, q->client->peer.pid, log_quote(q->client->peer.command), pl_mode_name((int)q->mode), log_quote(path),
-                  engine_now(d->engine) - q->since_ms);
-        for (i = 0; i < LISTING_HOLDERS_MAX && table_holder_at(t, q->key, i, &h); i++) {
-                const struct client *c = registry_client(&d->registry, h.session);
-
-                if (c != NULL)
-                        log_event(LOG_WARNING, "blocked_by", "session=%" PRIu64 " pid=%" PRId64 " command=%s mode=%s path=%s lock=%" PRIu64 " held_ms=%" PRId64,
-                                  c->id, c->peer.pid, log_quote(c->peer.command), pl_mode_name((int)h.mode), log_quote(path), h.lock,
-                                  engine_now(d->engine) - h.since_ms);
-        }
-        if (i > 0)
-                return;
-        o = outside_of(d->outside, q->key.device, q->key.inode, &count);
-        for (i = 0; i < count && i < LISTING_HOLDERS_MAX; i++)
-                log_event(LOG_WARNING, "blocked_by", "outside=true pid=%" PRId64 " command=%s path=%s", o[i].ours ? (int64_t)0 : o[i].pid,
-                          log_quote(o[i].command), log_quote(path));
 }
 
 void notices_granted(struct dispatch *d, const struct request *q, int64_t waited_ms)
 {
+        const struct peer *peer = &q->client->peer;
+        char path[PL_PATH_BYTES_MAX];
+
         if (!q->logged)
                 return;
         log_event(LOG_WARNING, "granted", "session=%" PRIu64 " pid=%" PRId64 " command=%s mode=%s path=%s waited_ms=%" PRId64, q->client->id,
-                  q->client->peer.pid, log_quote(q->client->peer.command), pl_mode_name((int)q->mode), log_quote(q->label), waited_ms);
-        (void)d;
+                  peer->pid, log_quote(peer->command), pl_mode_name((int)q->mode), path_of(d, q, path, sizeof path), waited_ms);
 }
 
-static void log_long_waits(struct dispatch *d, int64_t now)
+static void log_long_waits(struct dispatch *d)
 {
         struct request *q;
+        int64_t at;
+        int lines;
 
-        /* By arrival: the first one that is not due ends the walk; those logged before are passed over. */
-        for (q = d->registry.oldest; q != NULL && d->options.log_waits_ms >= 0; q = q->newer) {
-                if (q->logged)
-                        continue;
-                if (q->since_ms + d->options.log_waits_ms > now) {
-                        dispatch_wake_at(d, q->since_ms + d->options.log_waits_ms);
+        if (d->options.log_waits_ms < 0)
+                return;
+        for (lines = 0; (q = d->registry.unlogged) != NULL; lines++) {
+                at = q->since_ms + d->options.log_waits_ms;
+                if (at > engine_now(d->engine) || lines == LOG_LINES_PER_TURN) {
+                        dispatch_wake_at(d, at);
                         return;
                 }
                 log_wait(d, q);
-        }
-}
-
-/* Tell those of one file who are due; mark the others' time. */
-static void tell_file(struct dispatch *d, struct table_key key, int64_t now)
-{
-        const struct table *t = engine_table(d->engine);
-        struct table_waiter wt;
-        struct request *q;
-        size_t i;
-
-        for (i = 0; table_waiter_at(t, key, i, &wt); i++) {
-                q = registry_request(&d->registry, wt.cookie);
-                if (q == NULL || !q->dirty)
-                        continue;
-                if (d->hooks.clogged(q->client->session))
-                        q->told_at_ms = now;    /* it does not read: later, then, and only the latest */
-                if (q->told_at_ms > 0 && q->told_at_ms + PL_NOTIFY_INTERVAL_MS > now)
-                        dispatch_wake_at(d, q->told_at_ms + PL_NOTIFY_INTERVAL_MS);
-                else
-                        tell(d, q, wt.position);
+                d->registry.unlogged = q->newer;
         }
 }
 
 void notices_tick(struct dispatch *d)
 {
-        int64_t now = engine_now(d->engine);
-        struct request *q;
-
-        log_long_waits(d, now);
-        if (d->notifying == 0)
-                return;
-        for (q = d->registry.oldest; q != NULL; q = q->newer) {
-                if (q->dirty && (q->told_at_ms <= 0 || q->told_at_ms + PL_NOTIFY_INTERVAL_MS <= now))
-                        tell_file(d, q->key, now);
-                if (q->dirty)
-                        q->dirty = q->told_at_ms > 0 && q->told_at_ms + PL_NOTIFY_INTERVAL_MS > now;
-        }
-        for (q = d->registry.oldest; q != NULL; q = q->newer) {
-                if (q->dirty)
-                        dispatch_wake_at(d, q->told_at_ms + PL_NOTIFY_INTERVAL_MS);
-        }
+        log_long_waits(d);
+        if (d->look_ms <= engine_now(d->engine))
+                look(d);
+        else
+                dispatch_wake_at(d, d->look_ms);
+        tell_untold(d);
 }

@@ -70,6 +70,8 @@ struct request *registry_request_add(struct registry *r, struct client *c, const
         else
                 r->oldest = q;
         r->newest = q;
+        if (r->unlogged == NULL)
+                r->unlogged = q;
         return q;
 }
 
@@ -101,6 +103,8 @@ void registry_request_remove(struct registry *r, struct request *q)
                 q->client->waiting = q->next;
         if (q->next != NULL)
                 q->next->prev = q->prev;
+        if (r->unlogged == q)
+                r->unlogged = q->newer;
         if (q->older != NULL)
                 q->older->newer = q->newer;
         else
@@ -154,24 +158,26 @@ static void label_remove(struct registry *r, struct grant *g)
                 HASH_ADD_KEYPTR(by_label, r->labels, g->same_older->label_key, g->same_older->label_key_len, g->same_older);
 }
 
-struct grant *registry_grant_add(struct registry *r, struct client *c, table_id lock, int64_t handle, bool by_path, const char *label)
+struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock)
 {
-        struct grant *g = calloc(1, sizeof *g + LABEL_PREFIX + strlen(label) + 1);
+        struct grant *g = calloc(1, sizeof *g + LABEL_PREFIX + strlen(q->label) + 1);
+        struct client *c = q->client;
 
         if (g == NULL)
                 return NULL;
         g->lock = lock;
         g->client = c;
-        g->handle = handle;
-        g->by_path = by_path;
+        g->key = q->key;
+        g->handle = q->handle;
+        g->by_path = q->by_path;
         g->label = g->label_key + LABEL_PREFIX;
-        g->label_key_len = label_key(g->label_key, c, handle, label);
+        g->label_key_len = label_key(g->label_key, c, q->handle, q->label);
         HASH_ADD(hh, r->grants, lock, sizeof g->lock, g);
         if (g->hh.tbl == NULL) {
                 free(g);
                 return NULL;
         }
-        if (label[0] != '\0' && !label_add(r, g)) {
+        if (q->label[0] != '\0' && !label_add(r, g)) {
                 HASH_DELETE(hh, r->grants, g);
                 free(g);
                 return NULL;

@@ -9,9 +9,12 @@
 #include "peer.h"
 #include "table.h"
 
+#include <sys/queue.h>
+
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+struct audience;
 struct session;
 struct registry;
 
@@ -19,6 +22,7 @@ struct client {
         uint64_t id;                    /* the session's id on the wire and in the table */
         struct session *session;        /* where its bytes go */
         struct peer peer;
+        int64_t command_at_ms;          /* when peer.command was looked up last; 0: when it connected */
         bool spoke, concurrent, list_waits;
         bool held_up;                   /* a path of an earlier request is being looked up off the loop: later ones wait in `deferred` */
         size_t deferred_count;
@@ -41,7 +45,8 @@ struct request {
         struct table_key key;
         enum table_mode mode;
         int64_t handle, since_ms, deadline_ms;
-        bool by_path, create, notify, nonblock, detach, logged;
+        bool by_path, create, notify, nonblock, detach;
+        bool logged;                    /* the log says that it waits long */
         enum {
                 REQUEST_IN_TABLE,
                 REQUEST_OPENING,        /* its path is being opened off the loop; then it enters the table */
@@ -50,10 +55,11 @@ struct request {
         bool holds_up;                  /* while it is opened, later requests of its session wait */
         table_id lock;                  /* while it is checked */
         unsigned reopened;              /* how often its file was replaced meanwhile */
-        /* for `notify` */
-        uint64_t told_position;
+        /* for `notify`: what it was told last, and who else wants to know of its file; NULL until it waits */
+        uint64_t told_position, told_holders;
         int64_t told_at_ms;
-        bool dirty;
+        struct audience *audience;
+        LIST_ENTRY(request) of_audience;
         struct request *older, *newer;  /* all waiting requests by arrival */
         struct request *prev, *next;    /* of its client */
         UT_hash_handle hh, by_id;
@@ -63,6 +69,7 @@ struct request {
 /* A lock held, under the name it was asked for. */
 struct grant {
         table_id lock;
+        struct table_key key;
         struct client *client;
         int64_t handle;
         bool by_path;
@@ -78,6 +85,7 @@ struct registry {
         struct client *clients;         /* by id */
         struct request *requests;       /* by cookie */
         struct request *oldest, *newest;
+        struct request *unlogged;       /* the oldest of which the log does not say yet that it waits long; NULL: none */
         struct grant *grants;           /* by lock id */
         struct grant *labels;           /* the newest of each label key; those without label are not in it */
         uint64_t last_cookie;
@@ -95,8 +103,8 @@ struct request *registry_request(const struct registry *r, uint64_t cookie);
 struct request *registry_request_by_id(const struct client *c, const struct pl_id *id);
 void registry_request_remove(struct registry *r, struct request *q);
 
-/* NULL when out of memory. */
-struct grant *registry_grant_add(struct registry *r, struct client *c, table_id lock, int64_t handle, bool by_path, const char *label);
+/* A lock that the request was granted. NULL when out of memory. */
+struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock);
 struct grant *registry_grant(const struct registry *r, table_id lock);
 /* The newest lock of this session and handle with exactly this label, or NULL. */
 struct grant *registry_grant_by_label(const struct registry *r, const struct client *c, int64_t handle, const char *label);

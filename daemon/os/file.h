@@ -18,11 +18,11 @@ struct file_error {
         int error;
 };
 
-/* The identity of what `path` names now, if it is of a kind that can be locked by path (regular file, directory, block device). Returns 0 or -1 with *e. */
+/* The identity of what `path` names now, of whatever kind: a FIFO cannot be opened by path here, but it can be locked by descriptor. Returns 0 or -1 with *e. */
 int file_stat(const char *path, struct file_identity *id, struct file_error *e);
 
 /*
- * Where `path` leads, by what the kernel has in its caches and on local disks: never waits for another machine or program, on kernels that have
+ * Where `path` leads, to a file of whatever kind, by what the kernel has in its caches and on local disks: never waits for another machine or program, on kernels that have
  * openat2(2) with RESOLVE_CACHED (5.12).
  */
 enum file_place {
@@ -36,7 +36,7 @@ enum file_place file_glance(struct mounts *m, const char *path, struct file_iden
 /* Does nothing done with this descriptor wait for another machine or program? Asks nobody. */
 bool file_is_local(struct mounts *m, int fd);
 
-/* Open by path for locking, creating it if `create`. Reading only, never blocking on it. Returns a descriptor or -1 with *e. */
+/* Open by path for locking what can be locked so (regular file, directory, block device), creating it if `create`. Reading only, never blocking on it. Returns a descriptor or -1 with *e. */
 int file_open(const char *path, bool create, struct file_identity *id, struct file_error *e);
 
 /* A new open file description of the file behind `fd`. Returns a descriptor or -1 with *e. */

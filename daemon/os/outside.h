@@ -34,4 +34,12 @@ bool outside_refresh(struct outside *o);
 /* The holders of one file at the time of the last look; *count may be 0. Borrowed until the loop turns. */
 const struct outside_holder *outside_of(const struct outside *o, uint64_t device, uint64_t inode, size_t *count);
 
+/*
+ * The daemon has let go of a lock of that file. Rows that are `ours` are locks that the daemon has now, or such as outlived their session (detached,
+ * inherited by a child); what was seen before it let go may be neither.
+ */
+void outside_released(struct outside *o, uint64_t device, uint64_t inode);
+/* May rows of that file that are `ours` be believed: has the daemon let go of none since the last look began? (It may say no without need until the next look.) */
+bool outside_knows_ours(const struct outside *o, uint64_t device, uint64_t inode);
+
 #endif

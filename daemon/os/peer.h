@@ -11,7 +11,7 @@ struct peer {
         int64_t pid;            /* 0: unknown (another pid namespace) */
         int64_t uid;
         uint64_t started;       /* start time of that process: tells it from one that got its pid later; 0 unknown */
-        char command[PEER_COMMAND_BYTES];       /* as it was called when it connected; "" unknown */
+        char command[PEER_COMMAND_BYTES];       /* as it was called when last asked; "" unknown */
 };
 
 /* Ask the system about the peer of `fd`. Returns 0 or -errno. */

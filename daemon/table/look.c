@@ -130,6 +130,30 @@ bool table_waiter_at(const struct table *table, struct table_key key, size_t i, 
         return true;
 }
 
+size_t table_holder_count(const struct table *t, struct table_key key)
+{
+        const struct resource *r = store_find_resource(t, key);
+
+        return r != NULL ? r->holder_count : 0;
+}
+
+uint64_t table_position(const struct table *t, table_id request)
+{
+        const struct request *q = slots_get(&t->request_slots, request), *before = q, *behind = q;
+        uint64_t n;
+
+        if (q == NULL || q->state != REQUEST_WAITING)
+                return 0;
+        for (n = 1;; n++) {
+                before = TAILQ_PREV(before, waiters, entry);
+                if (before == NULL)
+                        return n;
+                behind = TAILQ_NEXT(behind, entry);
+                if (behind == NULL)
+                        return q->resource->waiter_count - n + 1;
+        }
+}
+
 void table_count(const struct table *t, struct table_counts *out)
 {
         *out = t->counts;

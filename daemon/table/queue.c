@@ -391,13 +391,13 @@ static void upgrade_done(struct table *t, struct request *q, const struct table_
                         break;
                 }
                 /* Only outsiders are in the way: the kernel has no queue for conversions that keep the SH. */
+                if (q->retry_step_ms == 0)
+                        queue_say_waiting(t, q);        /* even if it was said before: from now on it waits for outsiders */
                 q->retry_step_ms = q->retry_step_ms == 0 ? TABLE_UPGRADE_RETRY_MIN_MS : q->retry_step_ms * 2;
                 if (q->retry_step_ms > TABLE_UPGRADE_RETRY_MAX_MS)
                         q->retry_step_ms = TABLE_UPGRADE_RETRY_MAX_MS;
                 q->retry_ms = t->now_ms + q->retry_step_ms;
                 heap_update(t, q);
-                if (!q->queued_before)
-                        queue_say_waiting(t, q);
                 break;
         }
 }

@@ -102,7 +102,7 @@ enum table_effect_kind {
         FX_OS_KEEP,     /* one reference more on `bearer` */
         FX_OS_DROP,     /* one reference on `bearer` is given back (closed with the last), after any unlock before it */
         FX_LOST,        /* `lock` of `session` is gone: an outsider took the file during a conversion. Comes before the REPLY, if any */
-        FX_WAITING      /* request `request` is queued or its position or holders changed */
+        FX_WAITING      /* request `request` is queued, or waits for an outsider from now on */
 };
 
 struct table_effect {
@@ -181,6 +181,10 @@ bool table_first(const struct table *t, struct table_key key, uint64_t *cursor);
 /* Holders by index, oldest first; waiters in the order of the queue. False past the end. Sequential access (i = 0, 1, 2 ...) is O(1) each. */
 bool table_holder_at(const struct table *t, struct table_key key, size_t i, struct table_holder *out);
 bool table_waiter_at(const struct table *t, struct table_key key, size_t i, struct table_waiter *out);
+
+size_t table_holder_count(const struct table *t, struct table_key key);
+/* The place of a waiting request in its queue, 1 = head; 0 when it does not wait. Costs nothing near both ends. */
+uint64_t table_position(const struct table *t, table_id request);
 
 struct table_counts {
         uint64_t resources, locks, waiting, os_ops;     /* gauges */

@@ -146,10 +146,11 @@ class Hanging(DaemonTest):
 
     def test_list_and_unlock_of_a_path_that_hangs(self):
         a, b = self.client(), self.client()
-        a.lock(self.away, EX)
+        a.lock(self.away, SH)
+        a.lock(self.away, SH, handle=1)
         self.fs.hang(LOOKUP)
         listed = b.send("list", {"path": self.away, "outside": False})
-        unlocked = a.send("unlock", {"path": self.fs.mountpoint + "/./file1"})
+        unlocked = a.send("unlock", {"path": self.fs.mountpoint + "/./file1", "handle": 1})  # either may end first
         self.fs.await_hanging(2)
         self.others_are_served()
         c = self.daemon.connect()

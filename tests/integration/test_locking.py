@@ -221,6 +221,19 @@ class ByDescriptor(DaemonTest):
         c.lock("/some label", EX, fd)
         self.assertTrue(c.call("unlock", {"path": self.path})["released"])  # else by identity
 
+    def test_what_cannot_be_opened_by_path_is_still_known_by_it(self):
+        c = self.client()
+        fifo = self.daemon.file("fifo")
+        os.mkfifo(fifo)
+        fd = self.open("fifo")
+        c.lock("/some label", EX, fd)
+        (f,) = c.call("list", {"path": fifo})["locks"]
+        self.assertEqual((f["path"], len(f["holders"])), (fifo, 1))
+        self.assertEqual(c.refusal(c.start_lock(fifo, EX)).code, 7)  # opening alone can have effects
+        self.assertTrue(c.call("unlock", {"path": fifo})["released"])
+        self.assertTrue(is_free(fifo))
+        self.assertEqual(c.call("list", {"path": "/dev/null"})["locks"], [])
+
     def test_a_lock_survives_the_daemon(self):
         fd = self.open()
         self.client().lock(None, EX, fd)
@@ -430,6 +443,70 @@ class Notices(DaemonTest):
         self.assertLessEqual(told, took * 5 + 1)
         self.assertEqual(c.call("cancel", {"id": id}), {"cancelled": True})
 
+    def test_nothing_is_told_twice(self):
+        a, b, c = self.client(), self.client(), self.client()
+        a.lock(self.path, EX)
+        c.start_lock(self.path, EX, notify=True)
+        self.assertEqual(c.notification("waiting")["position"], 1)
+        for _ in range(5):
+            b.busy(self.path, EX_NB)  # neither the queue nor the holders have changed
+            time.sleep(0.1)
+        c.ping()
+        self.assertEqual(c.notifications, [])
+
+    def test_each_file_has_an_audience_of_its_own(self):
+        holder, others, c, d = (self.client() for _ in range(4))
+        other = self.daemon.file("other")
+        lock = holder.lock(self.path, EX)["lock"]
+        others.lock(other, EX)
+        first = others.start_lock(other, EX, handle=1)
+        others.ping()
+        ids = [c.start_lock(p, EX, handle=i, notify=True) for p, i in ((self.path, 1), (self.path, 2), (other, 3))]
+        told = {n["id"]: n["position"] for n in (c.notification("waiting") for _ in ids)}
+        self.assertEqual(told, {ids[0]: 1, ids[1]: 2, ids[2]: 2})
+        others.call("cancel", {"id": first})
+        n = c.notification("waiting")
+        self.assertEqual((n["id"], n["position"]), (ids[2], 1))
+        holder.unlock(lock)
+        c.reply(ids[0])
+        n = c.notification("waiting")
+        self.assertEqual((n["id"], n["position"], n["holders"][0]["handle"]), (ids[1], 1, 1))
+        c.close()
+        self.await_waiting(d, self.path, 0)
+        self.await_waiting(d, other, 0)
+
+    def test_an_outsider_is_named_as_soon_as_it_is_known(self):
+        c = self.client()
+        c.call("list")  # what was seen is kept for a second
+        self.outsider()
+        c.start_lock(self.path, EX, notify=True)
+        self.assertEqual(c.notification("waiting")["holders"], [])
+        n = c.notification("waiting")
+        self.assertEqual([(h["pid"], h["mode"]) for h in n["holders"]], [(os.getpid(), "LOCK_EX")])
+
+    def test_a_wish_to_be_told_costs_nobody_else(self):
+        holder, crowd, c, d = (self.client() for _ in range(4))
+        other, n = self.daemon.file("other"), 20000
+        holder.lock(self.path, EX)
+        for i in range(n):
+            crowd.send("lock", {"path": self.path, "flags": [EX], "handle": i}, id=None)
+        crowd.ping()
+        self.assertEqual(holder.call("stats")["gauges"]["waiting"], n)
+
+        def fastest():
+            times = []
+            for _ in range(50):
+                began = time.perf_counter()
+                c.busy(self.path, EX_NB)
+                times.append(time.perf_counter() - began)
+            return min(times)
+
+        before = fastest()
+        holder.lock(other, EX)
+        d.start_lock(other, EX, notify=True)
+        d.notification("waiting")
+        self.assertLess(fastest(), before * 4 + 0.0002)
+
     def test_a_lost_lock_is_told_when_the_daemon_stops(self):
         a, b, c = self.client(), self.client(), self.client()
         lock = a.lock(self.path, EX)["lock"]
@@ -469,6 +546,13 @@ class List(DaemonTest):
         self.assertEqual(len(self.rows(a, session=session)[self.path]["holders"]), 1)
         self.assertEqual(self.rows(a, pid=1), {})
         self.assertEqual(self.rows(a, path="/no/such/file"), {})
+
+    def test_a_file_keeps_the_name_it_was_first_shown_by(self):
+        c = self.client()
+        c.lock(self.path, EX)
+        self.assertEqual(list(self.rows(c)), [self.path])
+        os.unlink(self.path)
+        self.assertEqual(list(self.rows(c)), [self.path])
 
     def test_a_walk_in_pages_meets_every_steady_lock_once(self):
         steady, moving = self.client(), self.client()

@@ -1,5 +1,6 @@
 """The daemon as a service: its socket, its start, its end, its log, its limits."""
 
+import fcntl
 import os
 import re
 import resource
@@ -211,19 +212,50 @@ class Log(DaemonTest):
                 return lines
         raise TimeoutError(f"no log line about {word}: {self.daemon.log()}")
 
+    def me(self):
+        with open("/proc/self/comm") as f:
+            return f"{f.read().strip()}[{os.getpid()}]"
+
     def test_a_long_wait_is_logged_once_with_its_blockers_and_once_when_granted(self):
         a, b = self.client(), self.client()
         lock = a.lock(self.path, EX)["lock"]
         id = b.start_lock(self.path, EX)
-        (blocked,) = self.line("blocked_by")
-        self.assertIn(f"pid={os.getpid()}", blocked)
-        self.assertIn("mode=LOCK_EX", blocked)
-        self.assertIn(f'path="{self.path}"', blocked)
+        (waiting,) = self.line("waiting")
+        self.assertIn(f"pid={os.getpid()}", waiting)
+        self.assertIn("mode=LOCK_EX", waiting)
+        self.assertIn(f'path="{self.path}"', waiting)
+        self.assertIn(f'blocked_by="{self.me()}"', waiting)
+        self.assertGreaterEqual(int(re.search(r"waiting_ms=(\d+)", waiting)[1]), 50)
         a.unlock(lock)
         b.reply(id)
         (granted,) = self.line("granted")
         self.assertRegex(granted, r"waited_ms=\d+")
-        self.assertEqual(len(self.line("waiting_ms")), 1)
+        self.assertIn(f'path="{self.path}"', granted)
+        self.assertEqual((len(self.line("waiting_ms")), len(self.line("blocked_by"))), (1, 1))
+
+    def test_many_blockers_are_one_line_for_each_who_waits(self):
+        for _ in range(17):
+            self.client().lock(self.path, "LOCK_SH")
+        c = self.client()
+        ids = [c.start_lock(self.path, EX, handle=i) for i in range(500)]
+        while len(self.line("waiting")) < len(ids):
+            pass
+        me = self.me()
+        for line in self.line("waiting"):
+            self.assertIn(f'blocked_by="{me},{me},{me} and 14 more"', line)
+        self.assertEqual(len(self.line("waiting")), len(ids))
+        self.assertEqual(len(self.line("blocked_by")), len(ids))
+
+    def test_an_upgrade_is_not_blocked_by_itself_and_outsiders_are_named(self):
+        c = self.client()
+        self.outsider(mode=fcntl.LOCK_SH)
+        c.lock(self.path, "LOCK_SH")
+        c.lock(self.path, "LOCK_SH", handle=1)
+        id = c.start_lock(self.path, EX)
+        c.call("unlock", {"path": self.path, "handle": 1})
+        (waiting,) = self.line("waiting")
+        self.assertIn(f'blocked_by="{self.me()}"', waiting)
+        c.call("cancel", {"id": id})
 
 
 class Limits(unittest.TestCase):

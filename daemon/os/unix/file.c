@@ -45,8 +45,6 @@ int file_stat(const char *path, struct file_identity *id, struct file_error *e)
 
         if (stat(path, &st) != 0)
                 return fail(e, "stat", errno);
-        if (!lockable_by_path(st.st_mode))
-                return fail(e, "open", ENOTSUP);
         identity_of(&st, id);
         return 0;
 }
@@ -97,10 +95,6 @@ static enum file_place place_of(struct mounts *m, int named, struct file_identit
         }
         if (S_ISLNK(st.stx_mode) || !is_local(m, &st))
                 return FILE_AWAY;
-        if (!lockable_by_path(st.stx_mode)) {
-                fail(e, "open", ENOTSUP);
-                return FILE_BAD;
-        }
         *id = (struct file_identity){.device = device_of(&st), .inode = st.stx_ino};
         return FILE_LOCAL;
 }

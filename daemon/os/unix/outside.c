@@ -15,11 +15,13 @@
 
 #define KEEP_MS 1000            /* a look is recent for so long, or */
 #define KEEP_TIMES_COST 10      /* for so many times what it took */
+#define RELEASED_SLOTS 4096     /* a power of two; files that share one are told apart at the next look only */
 
 struct snapshot {
         struct outside_holder *rows;    /* by device and inode */
         size_t count;
         uint64_t cost_ms;
+        uint64_t releases;      /* before it began */
 };
 
 struct outside {
@@ -29,6 +31,8 @@ struct outside {
         bool looking, looked;
         struct snapshot now, next;      /* `next` is the thread's while looking */
         uint64_t taken_at_ms;
+        uint64_t releases;      /* counted */
+        uint64_t released[RELEASED_SLOTS];      /* number of the last release of the files with that hash */
         void (*refreshed)(void *arg);
         void *arg;
 };
@@ -73,7 +77,6 @@ static void look(struct snapshot *s)
         char line[512];
         FILE *f = fopen("/proc/locks", "re");
 
-        memset(s, 0, sizeof *s);
         while (f != NULL && fgets(line, sizeof line, f) != NULL) {
                 if (!parse(line, &h))
                         continue;
@@ -115,7 +118,7 @@ static void on_looked(uv_async_t *async)
         o->looked = true;
         free(o->now.rows);
         o->now = o->next;
-        memset(&o->next, 0, sizeof o->next);
+        o->next = (struct snapshot){0};
         o->taken_at_ms = uv_now(o->loop);
         o->refreshed(o->arg);
 }
@@ -163,12 +166,28 @@ bool outside_refresh(struct outside *o)
                 keep = KEEP_MS;
         if (o->looked && uv_now(o->loop) - o->taken_at_ms < keep)
                 return false;
+        o->next = (struct snapshot){.releases = o->releases};
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &old);
         r = pthread_create(&o->thread, NULL, look_main, o);
         pthread_sigmask(SIG_SETMASK, &old, NULL);
         o->looking = r == 0;
         return o->looking;
+}
+
+static size_t slot_of(uint64_t device, uint64_t inode)
+{
+        return (size_t)(((inode + device * 31) * 0x9e3779b97f4a7c15u) >> 32) & (RELEASED_SLOTS - 1);
+}
+
+void outside_released(struct outside *o, uint64_t device, uint64_t inode)
+{
+        o->released[slot_of(device, inode)] = ++o->releases;
+}
+
+bool outside_knows_ours(const struct outside *o, uint64_t device, uint64_t inode)
+{
+        return o->released[slot_of(device, inode)] <= o->now.releases;
 }
 
 const struct outside_holder *outside_of(const struct outside *o, uint64_t device, uint64_t inode, size_t *count)

@@ -1,0 +1,34 @@
+/* Who holds a file and who waits for it, as the rows of a list, as `holders` of an answer, and in words for the log. */
+#ifndef ROWS_H
+#define ROWS_H
+
+#include "listing.h"
+
+#define ROWS_HOLDERS_MAX 16     /* named in one error or notification */
+
+void rows_holder(const struct listing *l, struct pl_writer *w, const struct table_holder *h);
+void rows_waiter(const struct listing *l, struct pl_writer *w, const struct table_waiter *t);
+void rows_outsider(struct pl_writer *w, const struct outside_holder *o);
+
+/* A walk over those who hold a file outside the daemon, as last seen. */
+struct rows_outsiders {
+        const struct outside_holder *rows;
+        size_t at, count;
+        size_t own;             /* so many of the rows that are ours are locks that the daemon has now */
+        bool trust_ours;
+        enum table_mode held;   /* by the daemon's clients, the strongest */
+};
+void rows_outsiders_begin(const struct listing *l, struct table_key key, struct rows_outsiders *o);
+/* The next one, o->at behind it; NULL at the end. */
+const struct outside_holder *rows_outsiders_next(struct rows_outsiders *o);
+
+/* Member `holders`: those the daemon knows, then outsiders as last seen. */
+void rows_holders(const struct listing *l, struct pl_writer *w, struct table_key key);
+
+/* A number that changes when what rows_holders() shows changes (but for ages). */
+uint64_t rows_holders_mark(const struct listing *l, struct table_key key);
+
+/* Those whom a waiting request waits for, "make[123],cc[124] and 14 more"; "" when nobody is known. */
+void rows_blockers(const struct listing *l, const struct request *q, char *out, size_t size);
+
+#endif

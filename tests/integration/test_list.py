@@ -1,0 +1,165 @@
+"""Lists: pages whose size holds whatever is in them, and who is outside."""
+
+import fcntl
+import os
+import time
+import unittest
+
+from wire import PATIENCE, DaemonTest
+
+EX, SH, EX_NB = "LOCK_EX", "LOCK_SH", "LOCK_EX|LOCK_NB"
+
+
+class Pages(DaemonTest):
+    def walk(self, client, **params):
+        """All pages of a list, and the bytes of each."""
+        pages, sizes, after = [], [], None
+        while True:
+            id = client.send("list", {"outside": False, **params, **({"after": after} if after else {})})
+            while b"\n" not in client.buffer:
+                client.buffer += client.socket.recv(1 << 20)
+            sizes.append(client.buffer.index(b"\n") + 1)
+            pages.append(client.reply(id))
+            after = pages[-1].get("next")
+            if after is None:
+                return pages, sizes
+
+    def locks(self, page):
+        return [h["lock"] for f in page["locks"] for h in f["holders"]]
+
+    def test_a_late_co_holder_is_not_lost(self):
+        a, b, c = self.client(), self.client(), self.client()
+        fd = self.open()
+        a.lock(self.path, SH, fd)
+        b.lock(self.path, SH)
+        c.lock(self.path, SH, fd)  # with the token of the first, behind the second
+        whole = self.locks(a.call("list", {"path": self.path, "outside": False}))
+        self.assertEqual(len(whole), 3)
+        for params in ({"path": self.path}, {}):
+            pages, _ = self.walk(a, limit=1, **params)
+            self.assertEqual([self.locks(p) for p in pages], [[lock] for lock in whole])
+
+    def test_co_holders_keep_to_the_limits_too(self):
+        fd = self.open()
+        label = "/" + "\x01" * 4000  # six times as long in JSON
+        wanted = [self.client().lock(label, SH, fd)["lock"] for _ in range(300)]
+        c = self.client()
+        pages, sizes = self.walk(c, limit=10)
+        self.assertEqual([len(self.locks(p)) for p in pages], [10] * 30)
+        self.assertEqual([lock for p in pages for lock in self.locks(p)], wanted)
+        pages, sizes = self.walk(c, limit=4000)
+        self.assertEqual([lock for p in pages for lock in self.locks(p)], wanted)
+        self.assertLessEqual(max(sizes), 512 << 10)
+        self.assertGreater(min(sizes[:-1]), (512 << 10) - 30000)  # and no page is cut too early
+
+    def test_rows_are_counted_whatever_they_are(self):
+        c = self.client()
+        for n in range(2):
+            c.lock(self.path, SH, handle=n)
+            self.outsider(mode=fcntl.LOCK_SH)
+        for n in range(2, 4):
+            c.start_lock(self.path, EX, handle=n)
+        pages, _ = self.walk(self.client(), path=self.path, outside=True, limit=1)
+        rows = [tuple(len(f[k]) for k in ("holders", "waiters", "outside")) for p in pages for f in p["locks"]]
+        self.assertEqual(rows, [(1, 0, 0)] * 2 + [(0, 1, 0)] * 2 + [(0, 0, 1)] * 2)
+
+    def test_a_filter_that_matches_little_is_answered_in_pages_too(self):
+        crowd, one, c = self.client(), self.client(), self.client()
+        for i in range(25000):
+            crowd.send("lock", {"path": self.path, "flags": [SH], "handle": i}, id=None)
+        crowd.ping()
+        wanted = one.lock(self.path, SH)["lock"]
+        session = c.call("list", {"path": self.path, "limit": 1})["locks"][0]["holders"][0]["session"]
+        for params in ({"path": self.path}, {}):
+            pages, _ = self.walk(c, session=1, **params)
+            self.assertEqual([p["locks"] for p in pages], [[], []])
+        pages, _ = self.walk(c, limit=4000)
+        seen = [(h["lock"], h["session"]) for p in pages for f in p["locks"] for h in f["holders"]]
+        self.assertEqual(len(seen), 25001)
+        (mine,) = {s for _, s in seen if s != session}
+        pages, _ = self.walk(c, session=mine)
+        self.assertEqual([self.locks(p) for p in pages], [[], [wanted]])
+
+
+class Outside(DaemonTest):
+    def outside(self, client):
+        return [(o["pid"], o["mode"]) for f in client.call("list", {"path": self.path})["locks"] for o in f["outside"]]
+
+    def await_outside(self, client, wanted):
+        """Until the list has it: what was seen of the system is kept for a second."""
+        deadline = time.monotonic() + PATIENCE
+        while self.outside(client) != wanted:
+            self.assertLess(time.monotonic(), deadline)
+
+    def test_what_we_have_released_is_not_outside(self):
+        c = self.client()
+        for fd, mode in ((None, EX), (self.open(), SH)):
+            lock = c.lock(self.path, mode, fd)["lock"]
+            time.sleep(1.1)  # what was seen is old enough: the next list looks anew, and sees it
+            self.assertEqual(self.outside(c), [])
+            c.unlock(lock)
+            self.assertEqual(self.outside(c), [])
+            self.outsider(mode=fcntl.LOCK_SH)
+            self.assertEqual(c.busy(self.path, EX_NB).data["holders"], [])  # it was not seen yet
+            self.close(self.fds[-1])
+
+    def test_what_is_held_outside_after_us_is_shown(self):
+        c = self.client()
+        lock = c.lock(self.path, EX)["lock"]
+        self.assertEqual(self.outside(c), [])
+        c.unlock(lock)
+        self.outsider()
+        self.await_outside(c, [(os.getpid(), EX)])
+        self.assertEqual([(h["pid"], h["mode"]) for h in c.busy(self.path, EX_NB).data["holders"]], [(os.getpid(), EX)])
+
+    def test_what_has_outlived_its_session_is_shown(self):
+        a, c = self.client(), self.client()
+        a.lock(None, EX, self.open())
+        self.assertEqual(self.outside(c), [])
+        a.close()  # closed, never unlocked: it is still ours to hold, and no more the daemon's
+        self.await_outside(c, [(0, EX)])
+
+    def test_whoever_is_shown_outside_can_hold_it_beside_us(self):
+        c = self.client()
+        fd = self.outsider()
+        self.assertEqual(self.outside(c), [(os.getpid(), EX)])
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        for mode in (SH, EX):
+            c.lock(self.path, mode)
+            self.assertEqual(self.outside(c), [])
+
+    def test_a_wait_looks_outside_only_if_it_is_for_an_outsider(self):
+        a, b = self.client(), self.client()
+        self.outsider("other")
+        other = self.daemon.file("other")
+        a.lock(self.path, EX)
+        b.start_lock(self.path, EX)
+        self.await_waiting(a, self.path, 1)
+        until = time.monotonic() + 0.2
+        while time.monotonic() < until:
+            self.assertEqual(a.busy(other, EX_NB).data["holders"], [])
+        b.start_lock(other, EX)
+        until = time.monotonic() + PATIENCE
+        while a.busy(other, EX_NB).data["holders"] == []:
+            self.assertLess(time.monotonic(), until)
+
+
+class Commands(DaemonTest):
+    def reads(self):
+        with open(f"/proc/{self.daemon.process.pid}/io") as f:
+            return int(dict(line.split(": ") for line in f)["syscr"])
+
+    def test_holders_are_not_looked_up_anew_each_time_they_are_named(self):
+        for i in range(16):
+            self.client().lock(self.path, SH)
+        c = self.client()
+        c.busy(self.path, EX_NB)
+        before = self.reads()
+        began = time.monotonic()
+        for _ in range(200):
+            self.assertEqual(len(c.busy(self.path, EX_NB).data["holders"]), 16)
+        self.assertLess(self.reads() - before, 16 * (time.monotonic() - began + 1) + 50)
+
+
+if __name__ == "__main__":
+    unittest.main()
