@@ -17,6 +17,9 @@ struct bearer {
         uint64_t token;         /* of its latest grant: a passed description's holders share it */
         size_t users;           /* records that refer to it; each owns one reference */
         size_t holders;
+        enum table_mode left;   /* without holders: what the last of them left on it in the kernel, not ours to take away */
+        struct holder *trial;   /* made for a request that wants more than the description bears: goes with it unless it is granted */
+        bool unlock_due;        /* all holders but the trial have left, the last by an unlock */
         UT_hash_handle hh;
 };
 
@@ -167,6 +170,8 @@ void queue_answer(struct table *t, struct request *q, enum table_outcome outcome
 /* Take the lock from a holder: OS_UNLOCK with the last holder of the bearer if `unlock`. A waiting upgrade of it is answered CANCELLED. */
 void queue_release(struct table *t, struct holder *h, bool unlock);
 void queue_downgrade(struct table *t, struct holder *h);
+/* The holder's request was not granted: its session never had the lock. */
+void queue_end_trial(struct table *t, struct holder *h);
 /* Reply GRANTED for a lock that exists (relock) and end the request. */
 void queue_regrant(struct table *t, struct request *q, struct holder *h);
 

@@ -24,15 +24,24 @@ static bool outsiders_turn(const struct table *t, const struct resource *r)
         return r->streak >= TABLE_HANDOVERS_MAX || (r->streak > 0 && t->now_ms - r->streak_since_ms >= TABLE_HANDOVERS_MS);
 }
 
-/* A lock that the kernel gave to a request that cannot have it: back to what the bearer's holders need. */
-static void give_back(struct table *t, const struct request *q, struct bearer *b)
+/* A lock that the kernel gave to a request that cannot have it: back to what the bearer's holders need, or what they left on it. */
+static void give_back(struct table *t, const struct request *q, const struct bearer *b)
 {
-        if (b->holders == 0) {
-                b->mode = TABLE_NONE;
+        enum table_mode needed = b->holders > 0 ? b->mode : b->left;
+
+        if (needed == TABLE_NONE)
                 emit(t, FX_OS_UNLOCK)->bearer = b->id;
-        } else if (q->mode == TABLE_EX && b->mode == TABLE_SH) {
+        else if (q->mode == TABLE_EX && needed == TABLE_SH)
                 emit(t, FX_OS_DOWNGRADE)->bearer = b->id;
-        }
+}
+
+/* The last holder has left the description. Without `unlock` its lock stays with the client, or with whoever inherited it. */
+static void leave_bearer(struct table *t, struct bearer *b, bool unlock)
+{
+        if (unlock)
+                emit(t, FX_OS_UNLOCK)->bearer = b->id;
+        b->left = unlock ? TABLE_NONE : b->mode;
+        b->mode = TABLE_NONE;
 }
 
 void queue_insert(struct table *t, struct request *q)
@@ -117,9 +126,14 @@ static void cancel_op(struct table *t, struct request *q)
 void queue_answer(struct table *t, struct request *q, enum table_outcome outcome, int error)
 {
         struct resource *r = q->resource;
+        struct holder *own = q->upgrade;
 
         queue_leave(t, q);
         reply(t, q, outcome, error);
+        if (own != NULL && own->bearer->trial == own) {
+                q->upgrade = NULL;
+                queue_end_trial(t, own);
+        }
         if (q->in_hand) {
                 give_back(t, q, q->bearer);
                 r->released = true;
@@ -154,7 +168,7 @@ static void detach(struct table *t, struct holder *h)
 
         store_free_holder(t, h);
         if (b->holders == 0)
-                b->mode = TABLE_NONE;
+                leave_bearer(t, b, false);
         store_drop_bearer(t, b);
 }
 
@@ -192,6 +206,7 @@ static void grant_upgrade(struct table *t, struct request *q)
 
         r->released = false;
         queue_leave(t, q);
+        own->bearer->trial = NULL;
         own->bearer->mode = TABLE_EX;
         own->bearer->token = token;
         TAILQ_FOREACH(h, &r->holders, entry) {  /* they all are co-holders of this one description */
@@ -209,6 +224,7 @@ static void grant_upgrade(struct table *t, struct request *q)
 void queue_regrant(struct table *t, struct request *q, struct holder *h)
 {
         reply_granted(t, q, h)->relock = true;
+        h->bearer->trial = NULL;
         store_drop_bearer(t, q->bearer);
         if (q->detach)
                 detach(t, h);
@@ -239,18 +255,28 @@ void queue_release(struct table *t, struct holder *h, bool unlock)
         if (upgrade != NULL) {
                 bool ghost = r->op == upgrade;
 
+                b->trial = NULL;        /* given up like any lock */
                 queue_answer(t, upgrade, OUT_CANCELLED, 0);
                 if (ghost)
                         upgrade->upgrade = NULL;        /* its holder is gone */
         }
         store_free_holder(t, h);
-        if (b->holders == 0) {
-                if (unlock)
-                        emit(t, FX_OS_UNLOCK)->bearer = b->id;
-                b->mode = TABLE_NONE;
-        }
+        if (b->holders == 0)
+                leave_bearer(t, b, unlock);
+        else if (b->holders == 1 && b->trial != NULL)
+                b->unlock_due = unlock;
         store_drop_bearer(t, b);
         r->released = true;
+}
+
+void queue_end_trial(struct table *t, struct holder *h)
+{
+        struct bearer *b = h->bearer;
+
+        store_free_holder(t, h);
+        if (b->holders == 0)
+                leave_bearer(t, b, b->unlock_due);
+        store_drop_bearer(t, b);
 }
 
 static void start_op(struct table *t, struct request *q, bool wait, bool fresh)
@@ -345,10 +371,12 @@ static void lose(struct table *t, struct resource *r, struct bearer *b)
                 if (h->bearer != b)
                         continue;
                 h->upgrade = NULL;
-                fx = emit(t, FX_LOST);
-                fx->session = h->session;
-                fx->lock = h->id;
-                fx->key = r->key;
+                if (h != b->trial) {
+                        fx = emit(t, FX_LOST);
+                        fx->session = h->session;
+                        fx->lock = h->id;
+                        fx->key = r->key;
+                }
                 store_free_holder(t, h);
                 b->mode = TABLE_NONE;
                 store_drop_bearer(t, b);

@@ -59,7 +59,10 @@ static void refuse_request(struct table *t, struct request *q, const struct tabl
         store_free_request(t, q);
 }
 
-/* The lock that this request's owner has already; a passed description may need a record for this session first. */
+/*
+ * The lock that this request's owner has already; a passed description may need a record for this session first. That one is on trial: when the
+ * request is not granted its session has nothing, whatever the description bears.
+ */
 static struct holder *held_by_owner(struct table *t, struct request *q, const struct table_event *ev)
 {
         struct owner o = q->owner;
@@ -77,8 +80,11 @@ static struct holder *held_by_owner(struct table *t, struct request *q, const st
                 q->bearer->mode = ev->bears;
                 h = store_hold(t, q, ev->bears, next_token(t));
         }
-        if (h != NULL)
+        if (h != NULL) {
                 store_keep_bearer(t, q->bearer);        /* the request's own reference goes with the request */
+                h->bearer->trial = h;
+                h->bearer->unlock_due = false;
+        }
         return h;
 }
 
@@ -89,7 +95,9 @@ static void upgrade(struct table *t, struct request *q, struct holder *h, const 
 
         if (r->upgrader != NULL || (q->nonblock && others)) {
                 refuse_request(t, q, ev, q->nonblock ? OUT_REFUSED : OUT_DEADLOCK);
-                queue_pump(t, r);       /* a lock that the kernel knew of may have come to light */
+                if (h->bearer->trial == h)
+                        queue_end_trial(t, h);
+                store_free_resource(t, r);      /* all is as it was */
                 return;
         }
         if (q->bearer != h->bearer) {

@@ -286,6 +286,7 @@ struct holder *store_hold(struct table *t, struct request *q, enum table_mode mo
         LIST_INSERT_HEAD(&s->holders, h, of_session);
         s->count++;
         h->bearer->holders++;
+        h->bearer->left = TABLE_NONE;
         h->bearer->token = token;
         r->holder_count++;
         r->exclusive_count += mode == TABLE_EX;
@@ -304,6 +305,8 @@ void store_free_holder(struct table *t, struct holder *h)
         if (h->by_id.tbl != NULL)
                 HASH_DELETE(by_id, t->locks, h);
         h->bearer->holders--;
+        if (h->bearer->trial == h)
+                h->bearer->trial = NULL;
         r->holder_count--;
         r->exclusive_count -= h->mode == TABLE_EX;
         t->counts.locks--;

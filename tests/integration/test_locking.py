@@ -203,6 +203,32 @@ class ByDescriptor(DaemonTest):
         self.close(fd)
         self.assertTrue(is_free(self.path))
 
+    def test_a_refused_request_makes_nobody_a_co_holder(self):
+        a, b, c = self.client(), self.client(), self.client()
+        fd = self.open()
+        first = a.lock(None, SH, fd)["lock"]
+        other = c.lock(self.path, SH)["lock"]
+        b.busy(None, EX_NB, fd)
+        (f,) = a.call("list", {"path": self.path, "outside": False})["locks"]
+        self.assertEqual([h["lock"] for h in f["holders"]], [first, other])
+        a.unlock(first)
+        c.unlock(other)
+        self.assertTrue(is_free(self.path))
+
+    def test_a_refused_request_leaves_a_detached_lock_as_it_was(self):
+        a, b = self.client(), self.client()
+        fd = self.open()
+        a.lock(None, SH, fd, detach=True)
+        lock = b.lock(self.path, SH)["lock"]
+        a.busy(None, EX_NB, fd, detach=True)
+        a.busy(None, EX_NB, fd)
+        self.assertEqual(a.refusal(a.start_lock(None, EX, fd, timeout_ms=20)).code, 2)
+        b.unlock(lock)
+        self.assertFalse(is_free(self.path))
+        self.assertTrue(is_free(self.path, fcntl.LOCK_SH))
+        self.close(fd)
+        self.assertTrue(is_free(self.path))
+
     def test_what_bears_the_lock_already_does_not_queue_behind_its_waiters(self):
         a, b = self.client(), self.client()
         fd = self.outsider()

@@ -577,23 +577,6 @@ static bool op_under_way(uint64_t bearer)
         return false;
 }
 
-/* A description that bore a lock which the table did not know of: it is on the books now, whatever became of the request. */
-static void learn_found_hold(const struct wish *q)
-{
-        struct table_holder h;
-        size_t i;
-
-        for (i = 0; table_holder_at(w.table, key_of(q->file), i, &h); i++) {
-                struct table_effect found = {.lock = h.lock, .mode = h.mode, .token = h.token};
-
-                if (h.session != q->session || h.bearer != q->bearer || hold_of_lock(h.lock) != NULL)
-                        continue;
-                add_hold(q, &found, h.bearer);
-                if (h.token > w.last_token)
-                        w.last_token = h.token;
-        }
-}
-
 static void move_lock(void)
 {
         struct table_event ev = {.kind = EV_LOCK, .deadline_ms = TABLE_NEVER};
@@ -660,8 +643,6 @@ static void move_lock(void)
         }
         *q = probe;
         step(&ev);
-        if (!probe.shared)
-                learn_found_hold(&probe);
         judge_at_once(q->cookie == probe.cookie ? q : &probe, own);
 }
 
