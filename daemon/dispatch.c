@@ -409,14 +409,12 @@ void dispatch_stop(struct dispatch *d, const char *by)
 {
         struct request *q;
         struct grant *g;
-        uint64_t cookie;
 
         d->stopping = true;
         deferred_stop(d);
         /* From the youngest on, so that nobody is granted by the cancelling of one before him. */
         while ((q = d->registry.newest) != NULL) {
-                cookie = q->cookie;
-                if (locking_withdraw(d, q, PL_E_SHUTTING_DOWN) && registry_request(&d->registry, cookie) == NULL)
+                if (locking_withdraw(d, q, PL_E_SHUTTING_DOWN))
                         continue;
                 dispatch_refuse(d, q->client, &q->id, PL_E_SHUTTING_DOWN, NULL);
                 locking_forget(d, q);

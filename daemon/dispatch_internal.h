@@ -93,7 +93,7 @@ void locking_unlock(struct dispatch *d, struct client *c, struct incoming *in);
 void locking_cancel(struct dispatch *d, struct client *c, const struct pl_request *r);
 /* Opening requests whose time is over are answered. */
 void locking_tick(struct dispatch *d);
-/* A waiting request is withdrawn, wherever it stands; `code` is its answer unless the table gives one. False: it is granted already. */
+/* A waiting request is withdrawn, wherever it stands; `code` is its answer unless the table gives one. False: it is granted already, or about to be answered. */
 bool locking_withdraw(struct dispatch *d, struct request *q, int code);
 void locking_replied(struct dispatch *d, const struct table_effect *fx);
 void locking_lost(struct dispatch *d, const struct table_effect *fx);

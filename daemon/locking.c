@@ -472,14 +472,16 @@ bool locking_withdraw(struct dispatch *d, struct request *q, int code)
 {
         struct table_event ev = {.kind = EV_CANCEL, .session = q->client->id, .request = q->table_request};
         struct client *c = q->client;
+        uint64_t cookie = q->cookie;
         bool held_up = q->holds_up;
 
         switch (q->place) {
         case REQUEST_CHECKING:
                 return false;
         case REQUEST_IN_TABLE:
-                engine_submit(d->engine, &ev);  /* answered by OUT_CANCELLED */
-                break;
+                /* Answered by OUT_CANCELLED; not if it never waits and is about to be answered otherwise. */
+                engine_submit(d->engine, &ev);
+                return registry_request(&d->registry, cookie) == NULL;
         case REQUEST_OPENING:
                 if (code == PL_E_TIMED_OUT)
                         d->metrics.timed_out++;

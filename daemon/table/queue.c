@@ -44,6 +44,15 @@ static void leave_bearer(struct table *t, struct bearer *b, bool unlock)
         b->mode = TABLE_NONE;
 }
 
+/* One that may not wait never stands behind one that does: they are the first of the queue, and here some of them no longer are. */
+static void refuse_behind(struct table *t, const struct request *q)
+{
+        struct request *other;
+
+        while ((other = TAILQ_NEXT(q, entry)) != NULL && other->nonblock)
+                queue_answer(t, other, OUT_REFUSED, 0);
+}
+
 void queue_insert(struct table *t, struct request *q)
 {
         struct resource *r = q->resource;
@@ -73,6 +82,8 @@ void queue_insert(struct table *t, struct request *q)
                 other->in_hand = false; /* no longer the head: what the kernel gave it belongs to the one before */
                 give_back(t, other, other->bearer);
         }
+        if (!q->nonblock)
+                refuse_behind(t, q);
 }
 
 void queue_leave(struct table *t, struct request *q)

@@ -119,7 +119,10 @@ static void say_if_waiting(struct table *t, table_id id)
                 queue_say_waiting(t, q);
 }
 
-/* A request that may not wait stands in the queue only while an operation ends whose owner has gone: others of its kind may stand behind it. */
+/*
+ * A request that may not wait stands in the queue only while an operation ends: its own, that of another of its kind, or one whose owner has gone.
+ * Only others of its kind may stand before it.
+ */
 static bool must_wait(const struct resource *r, enum table_mode mode)
 {
         const struct request *last = TAILQ_LAST(&r->queue, waiters);

@@ -230,7 +230,7 @@ struct request *store_request(struct table *t, struct resource *r, struct bearer
         q->nonblock = ev->nonblock || ev->deadline_ms <= ev->now_ms;
         q->detach = ev->detach;
         q->since_ms = ev->since_ms;
-        q->deadline_ms = ev->deadline_ms;
+        q->deadline_ms = q->nonblock ? TABLE_NEVER : ev->deadline_ms;  /* it is answered before anything could be late */
         q->retry_ms = TABLE_NEVER;
         q->owner = (struct owner){.shared = ev->shared, .place = ev->shared ? r->slot : b->id};
         if (ev->shared) {

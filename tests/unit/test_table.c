@@ -564,6 +564,55 @@ static void an_older_one_displaces_the_head_that_waits_in_the_kernel(void **stat
         trace_expect(t, "kernel: wait EX for C\nC waits\n");
 }
 
+static void one_that_may_not_wait_is_refused_when_an_older_one_comes_before_it(void **state)
+{
+        struct trace *t = *state;
+        struct table_event old = {.kind = EV_LOCK, .session = 4, .cookie = 26 * 99 + 3, .key = {8, 42}, .bearer = TRACE_PATH_BEARER, .shared = true,
+                                  .mode = EX, .since_ms = 500, .deadline_ms = TABLE_NEVER};
+
+        t->outside = EX;
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_cancel(t, 'A');
+        trace_expect(t, "kernel: wait EX for A\nA waits\nA cancelled\nkernel: end the wait\n");
+        trace_lock(t, 'B', EX, AT_ONCE);        /* in a moment it will be known whether it can have it */
+        trace_lock(t, 'C', SH, AT_ONCE);
+        trace_expect(t, "");
+        trace_submit(t, old);
+        trace_expect(t, "B refused\nC refused\nD waits\n");
+        trace_answer(t, OS_CANCELLED);
+        trace_expect(t, "kernel: wait EX for D\nD waits\n");
+}
+
+static void one_that_may_not_wait_is_refused_when_an_upgrade_comes_before_it(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'D', SH, FOREVER);
+        t->slow = true;
+        trace_pass(t, 'B', 7, SH, FOREVER, TABLE_NONE);
+        trace_end(t, 'B');
+        trace_pass(t, 'C', 8, SH, AT_ONCE, TABLE_NONE);
+        trace_expect(t, "A has SH\nD has SH\nkernel: try SH for B\nB cancelled\n");
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_expect(t, "C refused\nA waits\n");
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "kernel: unlock\n");
+}
+
+static void one_that_may_not_wait_and_whose_try_is_under_way_is_refused_too(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'D', SH, FOREVER);
+        t->slow = true;
+        trace_pass(t, 'B', 7, SH, AT_ONCE, TABLE_NONE);
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "A has SH\nD has SH\nkernel: try SH for B\nB refused\nA waits\nkernel: unlock\n");
+}
+
 static void an_id_of_the_past_names_nobody(void **state)
 {
         struct trace *t = *state;
@@ -622,6 +671,9 @@ int main(void)
                 HISTORY(what_hopes_for_more_can_be_unlocked_and_can_be_granted),
                 HISTORY(one_that_must_queue_again_gets_its_old_place),
                 HISTORY(an_older_one_displaces_the_head_that_waits_in_the_kernel),
+                HISTORY(one_that_may_not_wait_is_refused_when_an_older_one_comes_before_it),
+                HISTORY(one_that_may_not_wait_is_refused_when_an_upgrade_comes_before_it),
+                HISTORY(one_that_may_not_wait_and_whose_try_is_under_way_is_refused_too),
                 HISTORY(an_id_of_the_past_names_nobody),
         };
 
