@@ -89,27 +89,10 @@ static void write_outsider(struct pl_writer *w, int64_t pid, const char *command
         pl_write_close(w, '}');
 }
 
-/* Descriptions that hold the file's lock through us: so many of the system's rows with our pid are accounted for. */
-static size_t bearers_held(const struct table *t, struct table_key key)
-{
-        struct table_holder h;
-        uint64_t shared = 0;
-        size_t i, n = 0;
-
-        for (i = 0; table_holder_at(t, key, i, &h); i++) {
-                if (h.shared && h.bearer == shared)
-                        continue;
-                if (h.shared)
-                        shared = h.bearer;
-                n++;
-        }
-        return n;
-}
-
-/* Rows with our pid beyond those we know are locks that outlived their session: detached, or inherited by a child. */
+/* Rows with our pid beyond those of the holders' descriptions are locks that outlived their session: detached, or inherited by a child. */
 static size_t write_outsiders(const struct listing *l, struct pl_writer *w, struct table_key key, size_t max)
 {
-        size_t count, i, written = 0, own = bearers_held(engine_table(l->engine), key);
+        size_t count, i, written = 0, own = table_bearers_held(engine_table(l->engine), key);
         const struct outside_holder *o = outside_of(l->outside, key.device, key.inode, &count);
 
         for (i = 0; i < count && written < max; i++) {

@@ -236,6 +236,17 @@ static void reply_granted(struct dispatch *d, struct request *q, const struct ta
         dispatch_flush(d, q->client, q->id.kind != PL_ID_NONE);
 }
 
+/* The lock is no longer the client's. */
+static void forget_grant(struct dispatch *d, table_id lock)
+{
+        struct grant *g = registry_grant(&d->registry, lock);
+
+        if (g == NULL)
+                return;
+        d->path_locks -= g->by_path;
+        registry_grant_remove(&d->registry, g);
+}
+
 /* It is the file that was meant: the lock is the client's. */
 static void conclude(struct dispatch *d, struct request *q, const struct table_effect *fx)
 {
@@ -249,6 +260,8 @@ static void conclude(struct dispatch *d, struct request *q, const struct table_e
                 }
                 d->path_locks += q->by_path;
         }
+        if (fx->dropped != 0)
+                forget_grant(d, fx->dropped);
         d->metrics.granted += !fx->relock;
         d->metrics.relocked += fx->relock;
         metrics_waited(&d->metrics, fx->waited_ms);
@@ -330,8 +343,7 @@ void locking_lost(struct dispatch *d, const struct table_effect *fx)
                 return;
         d->metrics.lost++;
         dispatch_tell_lost(d, g, "outside");
-        d->path_locks -= g->by_path;
-        registry_grant_remove(&d->registry, g);
+        forget_grant(d, fx->lock);
 }
 
 void locking_under_way(struct dispatch *d, const struct table_effect *fx)
@@ -410,15 +422,10 @@ static void unlock(struct dispatch *d, struct client *c, const struct pl_request
 {
         struct table_holder h;
         struct table_key key;
-        struct grant *g;
         struct pl_writer w;
 
         if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, &key)) {
-                g = registry_grant(&d->registry, lock);
-                if (g != NULL) {
-                        d->path_locks -= g->by_path;
-                        registry_grant_remove(&d->registry, g);
-                }
+                forget_grant(d, lock);
                 unlock_by_id(d, c, lock, r->unlock.close && !h.shared);
                 notices_moved(d, key);
         } else {

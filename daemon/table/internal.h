@@ -38,7 +38,7 @@ struct holder {
         int64_t handle, since_ms;
         enum table_mode mode;
         struct request *upgrade;                /* its waiting upgrade */
-        TAILQ_ENTRY(holder) entry;              /* of the resource, oldest first */
+        TAILQ_ENTRY(holder) entry;              /* of the resource, by lock id */
         LIST_ENTRY(holder) of_session;
         UT_hash_handle hh;                      /* by owner */
         UT_hash_handle by_id;
@@ -73,6 +73,7 @@ struct resource {
         TAILQ_HEAD(holders, holder) holders;
         TAILQ_HEAD(waiters, request) queue;
         size_t holder_count, exclusive_count, waiter_count;
+        size_t bearer_count;                    /* of those who hold */
         struct request *op;                     /* whose OS operation is under way: one at a time */
         struct request *upgrader;
         unsigned streak;                        /* hand-overs in a row */

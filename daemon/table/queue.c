@@ -160,13 +160,15 @@ void queue_answer(struct table *t, struct request *q, enum table_outcome outcome
         store_free_request(t, q);
 }
 
-static struct table_effect *reply_granted(struct table *t, const struct request *q, const struct holder *h)
+/* `held`: the session had this lock before. */
+static struct table_effect *reply_granted(struct table *t, const struct request *q, const struct holder *h, bool held)
 {
         struct table_effect *fx;
 
         reply(t, q, OUT_GRANTED, 0);
         fx = &t->fx->items[t->fx->count - 1];
         fx->lock = q->detach ? 0 : h->id;
+        fx->dropped = q->detach && held ? h->id : 0;
         fx->mode = h->mode;
         fx->token = h->token;
         return fx;
@@ -203,7 +205,7 @@ static void grant(struct table *t, struct request *q)
         h = store_hold(t, q, q->mode, next_token(t));
         if (h->bearer->mode < q->mode)
                 h->bearer->mode = q->mode;
-        reply_granted(t, q, h);
+        reply_granted(t, q, h, false);
         if (q->detach)
                 detach(t, h);
         store_free_request(t, q);
@@ -213,6 +215,7 @@ static void grant_upgrade(struct table *t, struct request *q)
 {
         struct resource *r = q->resource;
         struct holder *own = q->upgrade, *h;
+        bool on_trial = own->bearer->trial == own;
         uint64_t token = next_token(t);
 
         r->released = false;
@@ -225,7 +228,7 @@ static void grant_upgrade(struct table *t, struct request *q)
                 h->token = token;
         }
         r->exclusive_count = r->holder_count;
-        reply_granted(t, q, own);
+        reply_granted(t, q, own, !on_trial);
         store_drop_bearer(t, q->bearer);
         if (q->detach)
                 detach(t, own);
@@ -234,7 +237,7 @@ static void grant_upgrade(struct table *t, struct request *q)
 
 void queue_regrant(struct table *t, struct request *q, struct holder *h)
 {
-        reply_granted(t, q, h)->relock = true;
+        reply_granted(t, q, h, h->bearer->trial != h)->relock = true;
         h->bearer->trial = NULL;
         store_drop_bearer(t, q->bearer);
         if (q->detach)

@@ -282,10 +282,10 @@ struct holder *store_hold(struct table *t, struct request *q, enum table_mode mo
         h->id = next_token(t);
         HASH_ADD(by_id, t->locks, id, sizeof h->id, h);
         HASH_ADD(hh, t->owners, owner, sizeof h->owner, h);
-        TAILQ_INSERT_TAIL(&r->holders, h, entry);
+        TAILQ_INSERT_TAIL(&r->holders, h, entry);       /* its id is the greatest */
         LIST_INSERT_HEAD(&s->holders, h, of_session);
         s->count++;
-        h->bearer->holders++;
+        r->bearer_count += h->bearer->holders++ == 0;
         h->bearer->left = TABLE_NONE;
         h->bearer->token = token;
         r->holder_count++;
@@ -304,7 +304,7 @@ void store_free_holder(struct table *t, struct holder *h)
         LIST_REMOVE(h, of_session);
         if (h->by_id.tbl != NULL)
                 HASH_DELETE(by_id, t->locks, h);
-        h->bearer->holders--;
+        r->bearer_count -= --h->bearer->holders == 0;
         if (h->bearer->trial == h)
                 h->bearer->trial = NULL;
         r->holder_count--;

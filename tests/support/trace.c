@@ -59,6 +59,7 @@ static void note_reply(struct trace *t, const struct table_effect *fx)
         note(t, "%c %s %s\n", who, fx->relock ? "still has" : "has", mode_name(fx->mode));
         t->locks[who - 'A'] = fx->lock;
         t->tokens[who - 'A'] = fx->token;
+        t->dropped = fx->dropped;
 }
 
 static bool outsider_bars(const struct trace *t, const struct table_effect *fx)

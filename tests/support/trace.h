@@ -17,6 +17,7 @@ struct trace {
         char log[16384];
         size_t len;
         table_id locks[26];             /* the latest lock of each session */
+        table_id dropped;               /* by the latest grant */
         table_id requests[26];          /* the latest request that was said to wait */
         uint64_t cookies, tokens[26];
         enum table_mode outside;        /* what an outsider holds: tries meet it. NONE: they succeed */

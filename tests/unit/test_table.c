@@ -613,6 +613,57 @@ static void one_that_may_not_wait_and_whose_try_is_under_way_is_refused_too(void
         trace_expect(t, "A has SH\nD has SH\nkernel: try SH for B\nB refused\nA waits\nkernel: unlock\n");
 }
 
+static void a_lock_that_is_detached_by_locking_again_is_named_as_gone(void **state)
+{
+        struct trace *t = *state;
+        struct table_event detached = {.kind = EV_LOCK, .session = 1, .cookie = 26 * 99, .key = {8, 42}, .bearer = 7, .mode = SH, .bears = SH, .detach = true,
+                                       .deadline_ms = TABLE_NEVER};
+        table_id lock;
+
+        trace_submit(t, detached);
+        assert_int_equal(t->dropped, 0);        /* it never had a name */
+        trace_pass(t, 'A', 7, SH, FOREVER, SH);
+        lock = t->locks[0];
+        trace_submit(t, detached);
+        assert_int_equal(t->dropped, lock);
+        trace_pass(t, 'A', 7, SH, FOREVER, SH);
+        lock = t->locks[0];
+        detached.mode = EX;
+        trace_submit(t, detached);
+        assert_int_equal(t->dropped, lock);
+        assert_int_equal(locks_held(t), 0);
+        detached.bears = SH;
+        trace_submit(t, detached);
+        assert_int_equal(t->dropped, 0);
+        trace_expect(t, "A still has SH\nA still has SH\nA still has SH\nA still has SH\nkernel: upgrade for A\nA has EX\nkernel: upgrade for A\nA has EX\n");
+}
+
+static void holders_are_shown_by_lock_id_and_their_descriptions_are_counted(void **state)
+{
+        struct trace *t = *state;
+        struct table_key key = {8, 42};
+        struct table_holder h;
+        table_id last = 0;
+        size_t i;
+
+        assert_int_equal(table_bearers_held(t->table, key), 0);
+        trace_pass(t, 'A', 7, SH, FOREVER, TABLE_NONE);
+        trace_lock(t, 'C', SH, FOREVER);
+        trace_lock(t, 'D', SH, FOREVER);
+        trace_pass(t, 'B', 7, SH, FOREVER, SH); /* the token of A, but its own place */
+        for (i = 0; table_holder_at(t->table, key, i, &h); i++) {
+                assert_true(h.lock > last);
+                last = h.lock;
+        }
+        assert_int_equal(i, 4);
+        assert_int_equal(h.lock, t->locks['B' - 'A']);
+        assert_int_equal(table_bearers_held(t->table, key), 2);
+        trace_unlock(t, 'A', false);
+        assert_int_equal(table_bearers_held(t->table, key), 2);
+        trace_unlock(t, 'B', false);
+        assert_int_equal(table_bearers_held(t->table, key), 1);
+}
+
 static void an_id_of_the_past_names_nobody(void **state)
 {
         struct trace *t = *state;
@@ -674,6 +725,8 @@ int main(void)
                 HISTORY(one_that_may_not_wait_is_refused_when_an_older_one_comes_before_it),
                 HISTORY(one_that_may_not_wait_is_refused_when_an_upgrade_comes_before_it),
                 HISTORY(one_that_may_not_wait_and_whose_try_is_under_way_is_refused_too),
+                HISTORY(a_lock_that_is_detached_by_locking_again_is_named_as_gone),
+                HISTORY(holders_are_shown_by_lock_id_and_their_descriptions_are_counted),
                 HISTORY(an_id_of_the_past_names_nobody),
         };
 
