@@ -385,6 +385,8 @@ void dispatch_report(void *arg, const struct table_effect *fx)
                 locking_lost(arg, fx);
         else if (fx->kind == FX_OS_LOCK)
                 locking_under_way(arg, fx);
+        else if (fx->kind == FX_MOVED)
+                notices_moved(arg, fx->key);
         else
                 notices_waiting(arg, fx);
 }

@@ -106,7 +106,7 @@ bool locking_claim(struct client *c, int *fd);
 
 /* notices.c */
 void notices_waiting(struct dispatch *d, const struct table_effect *fx);
-/* The queue of `key` has moved: those who want to know are told, at most five times a second each. */
+/* The queue or the holders of `key` have changed: those who want to know are told, at most five times a second each. */
 void notices_moved(struct dispatch *d, struct table_key key);
 void notices_granted(struct dispatch *d, const struct request *q, int64_t waited_ms);
 void notices_tick(struct dispatch *d);

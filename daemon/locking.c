@@ -283,11 +283,9 @@ static void on_checked(void *arg, uint64_t cookie, const struct files_found *fou
         struct request *q = registry_request(&d->registry, cookie);
         struct table_effect fx = {.kind = FX_REPLY, .outcome = OUT_GRANTED};
         struct table_holder h;
-        struct table_key key;
 
         if (q == NULL)
                 return;         /* its session has ended */
-        key = q->key;
         q->place = REQUEST_IN_TABLE;
         if (!table_lock(engine_table(d->engine), q->lock, &h, NULL)) {
                 dispatch_refuse(d, q->client, &q->id, PL_E_LOST, NULL);
@@ -301,7 +299,6 @@ static void on_checked(void *arg, uint64_t cookie, const struct files_found *fou
                 fx.waited_ms = engine_now(d->engine) - q->since_ms;
                 conclude(d, q, &fx);
         }
-        notices_moved(d, key);
 }
 
 static void granted(struct dispatch *d, struct request *q, const struct table_effect *fx)
@@ -358,14 +355,11 @@ void locking_replied(struct dispatch *d, const struct table_effect *fx)
 {
         struct request *q = registry_request(&d->registry, fx->cookie);
         struct file_error e = {"flock", fx->error};
-        struct table_key key;
 
         if (q == NULL)
                 return;         /* its session has ended */
-        key = q->key;
         if (fx->outcome == OUT_GRANTED) {
                 granted(d, q, fx);
-                notices_moved(d, key);
                 return;
         }
         switch (fx->outcome) {
@@ -401,7 +395,6 @@ void locking_replied(struct dispatch *d, const struct table_effect *fx)
                 break;
         }
         locking_forget(d, q);
-        notices_moved(d, key);
 }
 
 /* ---- unlock, cancel ---- */
@@ -421,13 +414,11 @@ static table_id meant(struct dispatch *d, const struct client *c, const struct p
 static void unlock(struct dispatch *d, struct client *c, const struct pl_request *r, table_id lock)
 {
         struct table_holder h;
-        struct table_key key;
         struct pl_writer w;
 
-        if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, &key)) {
+        if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, NULL)) {
                 forget_grant(d, lock);
                 unlock_by_id(d, c, lock, r->unlock.close && !h.shared);
-                notices_moved(d, key);
         } else {
                 lock = 0;
         }

@@ -79,7 +79,8 @@ struct resource {
         unsigned streak;                        /* hand-overs in a row */
         int64_t streak_since_ms;
         bool released;                          /* an owner has left since the last grant */
-        bool touched;                           /* in the list of those that session_end() has to pump */
+        bool moved;                             /* its holders have changed, or somebody's place in its queue: FX_MOVED at rest */
+        bool touched;                           /* in the list of those that the event has to pump */
         struct resource *next_touched;
         UT_hash_handle hh;
 };
@@ -119,6 +120,7 @@ struct table {
         struct table_effects *fx;
         int64_t now_ms;
         uint64_t clock_us;
+        table_id arrived;       /* the request that this event brought */
         /* Where the last look at holders and waiters was: makes walks by index cheap. */
         struct {
                 const struct resource *resource;
@@ -162,10 +164,9 @@ int64_t request_due(const struct request *q);
 /* ---- queue.c ---- */
 void queue_insert(struct table *t, struct request *q);
 void queue_leave(struct table *t, struct request *q);
-/* Bring the resource to rest: everything that can start has started. May free it. */
+/* Bring the resource to rest, as the last thing that an event does to it: everything that can start has started, who waits is told. May free it. */
 void queue_pump(struct table *t, struct resource *r);
 void queue_os_done(struct table *t, struct request *q, const struct table_event *ev);
-void queue_say_waiting(struct table *t, struct request *q);
 /* Answer and remove; becomes a ghost if its OS operation is under way. */
 void queue_answer(struct table *t, struct request *q, enum table_outcome outcome, int error);
 /* Take the lock from a holder: OS_UNLOCK with the last holder of the bearer if `unlock`. A waiting upgrade of it is answered CANCELLED. */

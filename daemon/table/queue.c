@@ -78,6 +78,7 @@ void queue_insert(struct table *t, struct request *q)
         t->counts.waiting++;
         heap_update(t, q);
         other = TAILQ_NEXT(q, entry);
+        r->moved |= other != NULL;      /* nobody else minds one that comes last */
         if (other != NULL && other->in_hand) {
                 other->in_hand = false; /* no longer the head: what the kernel gave it belongs to the one before */
                 give_back(t, other, other->bearer);
@@ -90,6 +91,7 @@ void queue_leave(struct table *t, struct request *q)
 {
         struct resource *r = q->resource;
 
+        r->moved |= TAILQ_NEXT(q, entry) != NULL;
         TAILQ_REMOVE(&r->queue, q, entry);
         r->waiter_count--;
         t->counts.waiting--;
@@ -114,7 +116,7 @@ static void reply(struct table *t, const struct request *q, enum table_outcome o
         fx->error = error;
 }
 
-void queue_say_waiting(struct table *t, struct request *q)
+static void say_waiting(struct table *t, struct request *q)
 {
         struct table_effect *fx = emit(t, FX_WAITING);
 
@@ -228,6 +230,7 @@ static void grant_upgrade(struct table *t, struct request *q)
                 h->token = token;
         }
         r->exclusive_count = r->holder_count;
+        r->moved = true;
         reply_granted(t, q, own, !on_trial);
         store_drop_bearer(t, q->bearer);
         if (q->detach)
@@ -255,6 +258,7 @@ void queue_downgrade(struct table *t, struct holder *h)
         TAILQ_FOREACH(other, &r->holders, entry)        /* an exclusive lock has no other holders but co-holders */
                 other->mode = TABLE_SH;
         r->exclusive_count = 0;
+        r->moved = true;
         h->bearer->mode = TABLE_SH;
         r->released = true;
         emit(t, FX_OS_DOWNGRADE)->bearer = h->bearer->id;
@@ -313,7 +317,7 @@ static void start_op(struct table *t, struct request *q, bool wait, bool fresh)
         fx->fresh = fresh;
         fx->convert = q->upgrade != NULL;
         if (wait)
-                queue_say_waiting(t, q);
+                say_waiting(t, q);
 }
 
 /* True when the head was granted and the next one may be looked at. */
@@ -337,7 +341,7 @@ static bool start_head(struct table *t, struct resource *r, struct request *q)
         return false;
 }
 
-void queue_pump(struct table *t, struct resource *r)
+static void serve(struct table *t, struct resource *r)
 {
         struct request *head;
 
@@ -354,6 +358,26 @@ void queue_pump(struct table *t, struct resource *r)
                         return;
                 queue_answer(t, head, OUT_REFUSED, 0);
         }
+}
+
+/* The request that came with this event has found no way to the lock; one that a try is made for will know soon. */
+static void say_if_waiting(struct table *t, const struct resource *r)
+{
+        struct request *q = slots_get(&t->request_slots, t->arrived);
+
+        if (q != NULL && q->resource == r && q->state == REQUEST_WAITING && !q->queued_before && !q->nonblock && (r->op != q || q->op_waits))
+                say_waiting(t, q);
+}
+
+void queue_pump(struct table *t, struct resource *r)
+{
+        serve(t, r);
+        if (r->waiter_count > 0) {
+                say_if_waiting(t, r);
+                if (r->moved)
+                        emit(t, FX_MOVED)->key = r->key;
+        }
+        r->moved = false;
         store_free_resource(t, r);
 }
 
@@ -439,7 +463,7 @@ static void upgrade_done(struct table *t, struct request *q, const struct table_
                 q->retry_ms = t->now_ms + q->retry_step_ms;
                 heap_update(t, q);
                 if (!q->queued_before)
-                        queue_say_waiting(t, q);
+                        say_waiting(t, q);
                 break;
         }
 }

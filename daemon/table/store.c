@@ -290,6 +290,7 @@ struct holder *store_hold(struct table *t, struct request *q, enum table_mode mo
         h->bearer->token = token;
         r->holder_count++;
         r->exclusive_count += mode == TABLE_EX;
+        r->moved = true;
         t->counts.locks++;
         return h;
 }
@@ -309,6 +310,7 @@ void store_free_holder(struct table *t, struct holder *h)
                 h->bearer->trial = NULL;
         r->holder_count--;
         r->exclusive_count -= h->mode == TABLE_EX;
+        r->moved = true;
         t->counts.locks--;
         store_leave_session(t, h->session);
         free(h);

@@ -102,7 +102,9 @@ enum table_effect_kind {
         FX_OS_KEEP,     /* one reference more on `bearer` */
         FX_OS_DROP,     /* one reference on `bearer` is given back (closed with the last), after any unlock before it */
         FX_LOST,        /* `lock` of `session` is gone: an outsider took the file during a conversion. Comes before the REPLY, if any */
-        FX_WAITING      /* request `request` is queued or its position or holders changed */
+        FX_WAITING,     /* request `request` is queued */
+        FX_MOVED        /* the holders of the file `key` have changed, or somebody's place in its queue: for those who wait there. At most once per file and
+                           event, after all that the event does to this file; not when nobody waits */
 };
 
 struct table_effect {
@@ -112,7 +114,7 @@ struct table_effect {
         table_id request;               /* FX_REPLY, FX_WAITING, FX_OS_LOCK */
         table_id lock;                  /* FX_REPLY: 0 when detached; FX_LOST */
         table_id dropped;               /* FX_REPLY OUT_GRANTED and detached: the lock that its session had until now and has no more; 0: none */
-        struct table_key key;           /* FX_REPLY, FX_OS_LOCK */
+        struct table_key key;           /* FX_REPLY, FX_WAITING, FX_OS_LOCK, FX_LOST, FX_MOVED */
         enum table_mode mode;
         uint64_t token;
         int64_t waited_ms;

@@ -664,6 +664,72 @@ static void holders_are_shown_by_lock_id_and_their_descriptions_are_counted(void
         assert_int_equal(table_bearers_held(t->table, key), 1);
 }
 
+/* How often those who wait were told that something has changed, since the last call. */
+static int changes(struct trace *t)
+{
+        int moved = t->moved;
+
+        t->moved = 0;
+        return moved;
+}
+
+static void those_who_wait_hear_of_every_change_once(void **state)
+{
+        struct trace *t = *state;
+
+        trace_pass(t, 'A', 7, SH, FOREVER, TABLE_NONE);
+        trace_lock(t, 'B', SH, FOREVER);
+        trace_lock(t, 'Z', SH, FOREVER);
+        trace_lock(t, 'C', EX, FOREVER);
+        trace_lock(t, 'D', EX, 50);
+        trace_lock(t, 'E', EX, 50);
+        trace_lock(t, 'F', EX, FOREVER);
+        trace_lock(t, 'G', SH, AT_ONCE);
+        trace_lock(t, 'B', SH, FOREVER);
+        assert_int_equal(changes(t), 0);        /* who comes last or goes away at once changes nothing for the others */
+        trace_advance(t, 50);
+        assert_int_equal(changes(t), 1);        /* D and E, who were before F, have gone */
+        trace_end(t, 'C');
+        assert_int_equal(changes(t), 1);
+        trace_end(t, 'Z');
+        assert_int_equal(changes(t), 1);
+        trace_lock(t, 'B', EX, FOREVER);
+        assert_int_equal(changes(t), 1);        /* an upgrade comes before F */
+        trace_cancel(t, 'B');
+        assert_int_equal(changes(t), 1);
+        trace_pass(t, 'G', 7, SH, FOREVER, SH);
+        assert_int_equal(changes(t), 1);        /* a co-holder more */
+        trace_pass(t, 'H', 7, EX, AT_ONCE, SH);
+        assert_int_equal(changes(t), 0);
+        trace_unlock(t, 'A', false);
+        trace_unlock(t, 'G', false);
+        assert_int_equal(changes(t), 2);
+        trace_lock(t, 'H', EX, FOREVER);
+        trace_unlock(t, 'B', false);
+        assert_int_equal(changes(t), 2);        /* B has gone; F has it and H is first now */
+        trace_unlock(t, 'F', false);
+        assert_int_equal(changes(t), 1);        /* F has gone */
+        trace_unlock(t, 'H', false);
+        assert_int_equal(changes(t), 0);
+}
+
+static void those_who_wait_hear_of_a_loss_and_of_a_downgrade(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_lock(t, 'C', EX, FOREVER);
+        t->slow = true;
+        trace_lock(t, 'A', EX, FOREVER);
+        assert_int_equal(changes(t), 1);
+        t->slow = false;
+        trace_answer(t, OS_LOST);
+        assert_int_equal(changes(t), 2);        /* the loss; then B has it */
+        trace_lock(t, 'B', SH, FOREVER);
+        assert_int_equal(changes(t), 1);
+}
+
 static void an_id_of_the_past_names_nobody(void **state)
 {
         struct trace *t = *state;
@@ -727,6 +793,8 @@ int main(void)
                 HISTORY(one_that_may_not_wait_and_whose_try_is_under_way_is_refused_too),
                 HISTORY(a_lock_that_is_detached_by_locking_again_is_named_as_gone),
                 HISTORY(holders_are_shown_by_lock_id_and_their_descriptions_are_counted),
+                HISTORY(those_who_wait_hear_of_every_change_once),
+                HISTORY(those_who_wait_hear_of_a_loss_and_of_a_downgrade),
                 HISTORY(an_id_of_the_past_names_nobody),
         };
 
