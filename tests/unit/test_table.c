@@ -626,6 +626,7 @@ static void a_lock_that_is_detached_by_locking_again_is_named_as_gone(void **sta
         lock = t->locks[0];
         trace_submit(t, detached);
         assert_int_equal(t->dropped, lock);
+        assert_int_equal(locks_held(t), 0);
         trace_pass(t, 'A', 7, SH, FOREVER, SH);
         lock = t->locks[0];
         detached.mode = EX;
