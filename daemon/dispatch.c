@@ -384,6 +384,8 @@ void dispatch_report(void *arg, const struct table_effect *fx)
                 locking_lost(arg, fx);
         else if (fx->kind == FX_OS_LOCK)
                 locking_under_way(arg, fx);
+        else if (fx->kind == FX_MOVED)
+                notices_moved(arg, fx->key);
         else
                 notices_waiting(arg, fx);
 }
@@ -408,14 +410,12 @@ void dispatch_stop(struct dispatch *d, const char *by)
 {
         struct request *q;
         struct grant *g;
-        uint64_t cookie;
 
         d->stopping = true;
         deferred_stop(d);
         /* From the youngest on, so that nobody is granted by the cancelling of one before him. */
         while ((q = d->registry.newest) != NULL) {
-                cookie = q->cookie;
-                if (locking_withdraw(d, q, PL_E_SHUTTING_DOWN) && registry_request(&d->registry, cookie) == NULL)
+                if (locking_withdraw(d, q, PL_E_SHUTTING_DOWN))
                         continue;
                 dispatch_refuse(d, q->client, &q->id, PL_E_SHUTTING_DOWN, NULL);
                 locking_forget(d, q);

@@ -102,7 +102,7 @@ void locking_unlock(struct dispatch *d, struct client *c, struct incoming *in);
 void locking_cancel(struct dispatch *d, struct client *c, const struct pl_request *r);
 /* Opening requests whose time is over are answered. */
 void locking_tick(struct dispatch *d);
-/* A waiting request is withdrawn, wherever it stands; `code` is its answer unless the table gives one. False: it is granted already. */
+/* A waiting request is withdrawn, wherever it stands; `code` is its answer unless the table gives one. False: it is granted already, or about to be answered. */
 bool locking_withdraw(struct dispatch *d, struct request *q, int code);
 void locking_replied(struct dispatch *d, const struct table_effect *fx);
 void locking_lost(struct dispatch *d, const struct table_effect *fx);
@@ -119,7 +119,7 @@ bool locking_claim(struct client *c, int *fd);
 void notices_init(struct dispatch *d);
 /* A request waits, or waits anew. */
 void notices_waiting(struct dispatch *d, const struct table_effect *fx);
-/* The queue of `key` has moved: those who want to know are told, at most five times a second each. */
+/* The queue or the holders of `key` have changed: those who want to know are told, at most five times a second each. */
 void notices_moved(struct dispatch *d, struct table_key key);
 void notices_granted(struct dispatch *d, const struct request *q, int64_t waited_ms);
 /* It is told no more: it is over, or it will queue for another file. */

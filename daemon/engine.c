@@ -135,6 +135,7 @@ static void apply(struct engine *e, const struct table_effect *fx)
         case FX_REPLY:
         case FX_WAITING:
         case FX_LOST:
+        case FX_MOVED:
                 e->report(e->arg, fx);
                 break;
         case FX_OS_LOCK:

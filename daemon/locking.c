@@ -245,6 +245,15 @@ static void reply_granted(struct dispatch *d, struct request *q, const struct ta
         dispatch_flush(d, q->client, q->id.kind != PL_ID_NONE);
 }
 
+/* The lock is no longer the client's. */
+static void forget_grant(struct dispatch *d, table_id lock)
+{
+        struct grant *g = registry_grant(&d->registry, lock);
+
+        if (g != NULL)
+                locking_ended(d, g);
+}
+
 /* It is the file that was meant: the lock is the client's. */
 static void conclude(struct dispatch *d, struct request *q, const struct table_effect *fx)
 {
@@ -258,6 +267,8 @@ static void conclude(struct dispatch *d, struct request *q, const struct table_e
                 }
                 d->path_locks += q->by_path;
         }
+        if (fx->dropped != 0)
+                forget_grant(d, fx->dropped);
         d->metrics.granted += !fx->relock;
         d->metrics.relocked += fx->relock;
         metrics_waited(&d->metrics, fx->waited_ms);
@@ -279,11 +290,9 @@ static void on_checked(void *arg, uint64_t cookie, const struct files_found *fou
         struct request *q = registry_request(&d->registry, cookie);
         struct table_effect fx = {.kind = FX_REPLY, .outcome = OUT_GRANTED};
         struct table_holder h;
-        struct table_key key;
 
         if (q == NULL)
                 return;         /* its session has ended */
-        key = q->key;
         q->place = REQUEST_IN_TABLE;
         if (!table_lock(engine_table(d->engine), q->lock, &h, NULL)) {
                 dispatch_refuse(d, q->client, &q->id, PL_E_LOST, NULL);
@@ -297,7 +306,6 @@ static void on_checked(void *arg, uint64_t cookie, const struct files_found *fou
                 fx.waited_ms = engine_now(d->engine) - q->since_ms;
                 conclude(d, q, &fx);
         }
-        notices_moved(d, key);
 }
 
 static void granted(struct dispatch *d, struct request *q, const struct table_effect *fx)
@@ -339,7 +347,7 @@ void locking_lost(struct dispatch *d, const struct table_effect *fx)
                 return;
         d->metrics.lost++;
         dispatch_tell_lost(d, g, "outside");
-        locking_ended(d, g);
+        forget_grant(d, fx->lock);
 }
 
 void locking_under_way(struct dispatch *d, const struct table_effect *fx)
@@ -354,14 +362,11 @@ void locking_replied(struct dispatch *d, const struct table_effect *fx)
 {
         struct request *q = registry_request(&d->registry, fx->cookie);
         struct file_error e = {"flock", fx->error};
-        struct table_key key;
 
         if (q == NULL)
                 return;         /* its session has ended */
-        key = q->key;
         if (fx->outcome == OUT_GRANTED) {
                 granted(d, q, fx);
-                notices_moved(d, key);
                 return;
         }
         switch (fx->outcome) {
@@ -397,7 +402,6 @@ void locking_replied(struct dispatch *d, const struct table_effect *fx)
                 break;
         }
         locking_forget(d, q);
-        notices_moved(d, key);
 }
 
 /* ---- unlock, cancel ---- */
@@ -417,16 +421,11 @@ static table_id meant(struct dispatch *d, const struct client *c, const struct p
 static void unlock(struct dispatch *d, struct client *c, const struct pl_request *r, table_id lock)
 {
         struct table_holder h;
-        struct table_key key;
-        struct grant *g;
         struct pl_writer w;
 
-        if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, &key)) {
-                g = registry_grant(&d->registry, lock);
-                if (g != NULL)
-                        locking_ended(d, g);
+        if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, NULL)) {
+                forget_grant(d, lock);
                 unlock_by_id(d, c, lock, r->unlock.close && !h.shared);
-                notices_moved(d, key);
         } else {
                 lock = 0;
         }
@@ -478,14 +477,16 @@ bool locking_withdraw(struct dispatch *d, struct request *q, int code)
 {
         struct table_event ev = {.kind = EV_CANCEL, .session = q->client->id, .request = q->table_request};
         struct client *c = q->client;
+        uint64_t cookie = q->cookie;
         bool held_up = q->holds_up;
 
         switch (q->place) {
         case REQUEST_CHECKING:
                 return false;
         case REQUEST_IN_TABLE:
-                engine_submit(d->engine, &ev);  /* answered by OUT_CANCELLED */
-                break;
+                /* Answered by OUT_CANCELLED; not if it never waits and is about to be answered otherwise. */
+                engine_submit(d->engine, &ev);
+                return registry_request(&d->registry, cookie) == NULL;
         case REQUEST_OPENING:
                 if (code == PL_E_TIMED_OUT)
                         d->metrics.timed_out++;

@@ -84,36 +84,19 @@ void rows_outsider(struct pl_writer *w, const struct outside_holder *o)
         pl_write_close(w, '}');
 }
 
-/* Descriptions that hold the file's lock through us: so many of the system's rows with our pid are accounted for. */
-static size_t bearers_held(const struct table *t, struct table_key key, size_t max, enum table_mode *mode)
-{
-        struct table_holder h;
-        uint64_t shared = 0;
-        size_t i, n = 0;
-
-        for (i = 0; n < max && table_holder_at(t, key, i, &h); i++) {
-                *mode = h.mode;         /* all are alike: an exclusive one has only co-holders beside it */
-                if (h.shared && h.bearer == shared)
-                        continue;
-                if (h.shared)
-                        shared = h.bearer;
-                n++;
-        }
-        return n;
-}
-
 void rows_outsiders_begin(const struct listing *l, struct table_key key, struct rows_outsiders *o)
 {
-        size_t i, ours = 0;
+        const struct table *t = engine_table(l->engine);
+        struct table_holder h;
 
         *o = (struct rows_outsiders){.held = TABLE_NONE};
         o->rows = outside_of(l->outside, key.device, key.inode, &o->count);
-        for (i = 0; i < o->count; i++)
-                ours += o->rows[i].ours;
         if (o->count == 0)
                 return;
         o->trust_ours = outside_knows_ours(l->outside, key.device, key.inode);
-        o->own = bearers_held(engine_table(l->engine), key, ours + 1, &o->held);
+        o->own = table_bearers_held(t, key);    /* so many of the system's rows with our pid are accounted for */
+        if (table_holder_at(t, key, 0, &h))
+                o->held = h.mode;               /* all are alike: an exclusive one has only co-holders beside it */
 }
 
 static bool is_outside(struct rows_outsiders *o, const struct outside_holder *row)

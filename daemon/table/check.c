@@ -5,10 +5,18 @@ static const char *check_holders(const struct resource *r)
 {
         const struct holder *h;
         size_t holders = 0, exclusive = 0;
+        table_id last = 0;
 
         TAILQ_FOREACH(h, &r->holders, entry) {
                 holders++;
                 exclusive += h->mode == TABLE_EX;
+                if (h->id <= last)
+                        return "holders are not in the order of their lock ids";
+                last = h->id;
+                if (h->bearer->trial == h && (h->upgrade == NULL || h->bearer->shared))
+                        return "one holds who was not granted it and does not wait for it either";
+                if (h->upgrade != NULL && h->upgrade->upgrade != h)
+                        return "a holder's upgrade is not its own";
                 if (h->resource != r)
                         return "a holder stands under a resource that is not its own";
                 if (h->bearer->mode < h->mode)
@@ -16,7 +24,7 @@ static const char *check_holders(const struct resource *r)
                 if (h->mode == TABLE_EX && r->holder_count > (h->bearer->shared ? 1 : h->bearer->holders))
                         return "somebody holds beside an exclusive holder";
         }
-        if (holders != r->holder_count || exclusive != r->exclusive_count)
+        if (r->bearer_count > holders || (r->bearer_count == 0) != (holders == 0) || holders != r->holder_count || exclusive != r->exclusive_count)
                 return "a count of holders differs from its list";
         return NULL;
 }
@@ -32,6 +40,10 @@ static const char *check_queue(const struct table *t, const struct resource *r)
                         return "a ghost stands in a queue";
                 if (q->upgrade != NULL && q != head)
                         return "an upgrade is not at the head";
+                if (q->nonblock && before != NULL && !before->nonblock)
+                        return "one that may not wait stands behind one that does";
+                if (q->nonblock && (r->op == NULL || (r->op->op_waits && !r->op->op_cancelled)))
+                        return "one that may not wait waits for more than the end of an operation";
                 if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms)
                         return "an older request stands behind a younger one";
                 if (q->deadline_ms <= t->now_ms)
@@ -42,6 +54,8 @@ static const char *check_queue(const struct table *t, const struct resource *r)
         }
         if (waiters != r->waiter_count)
                 return "a count of waiters differs from its list";
+        if (r->moved || r->touched)
+                return "a resource was left before it was at rest";
         if (head == NULL)
                 return r->holder_count == 0 && r->op == NULL ? "an empty resource was not freed" : NULL;
         if (head->upgrade == NULL && r->op == NULL && !head->in_hand &&
@@ -57,7 +71,7 @@ const char *table_check(const struct table *t)
         const struct resource *r;
         const struct bearer *b;
         const char *wrong;
-        size_t i, locks = 0, waiting = 0, resources = 0;
+        size_t i, locks = 0, waiting = 0, resources = 0, bearing = 0, held = 0;
 
         for (r = t->resources; r != NULL; r = r->hh.next) {
                 wrong = check_holders(r);
@@ -68,17 +82,24 @@ const char *table_check(const struct table *t)
                 resources++;
                 locks += r->holder_count;
                 waiting += r->waiter_count;
+                bearing += r->bearer_count;
         }
         for (b = t->bearers; b != NULL; b = b->hh.next) {
                 if (b->users == 0)
                         return "a bearer without users was not dropped";
                 if (b->holders == 0 && b->mode != TABLE_NONE)
                         return "a bearer without holders is said to hold a lock";
+                if (b->holders > 0 && b->left != TABLE_NONE)
+                        return "a bearer with holders is said to be left";
+                bearing -= b->holders > 0;
+                held += b->holders;
         }
         for (i = 1; i <= t->heap_count; i++) {
                 if (t->heap[i]->heap_index != i || (i > 1 && request_due(t->heap[i / 2]) > request_due(t->heap[i])))
                         return "the heap of deadlines is out of order";
         }
+        if (bearing != 0 || held != locks)
+                return "a count of bearers or of their holders is wrong";
         if (resources != t->counts.resources || locks != t->counts.locks || waiting != t->counts.waiting)
                 return "a gauge differs from what it counts";
         return NULL;

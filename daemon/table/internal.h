@@ -17,6 +17,9 @@ struct bearer {
         uint64_t token;         /* of its latest grant: a passed description's holders share it */
         size_t users;           /* records that refer to it; each owns one reference */
         size_t holders;
+        enum table_mode left;   /* without holders: what the last of them left on it in the kernel, not ours to take away */
+        struct holder *trial;   /* made for a request that wants more than the description bears: goes with it unless it is granted */
+        bool unlock_due;        /* all holders but the trial have left, the last by an unlock */
         UT_hash_handle hh;
 };
 
@@ -35,7 +38,7 @@ struct holder {
         int64_t handle, since_ms;
         enum table_mode mode;
         struct request *upgrade;                /* its waiting upgrade */
-        TAILQ_ENTRY(holder) entry;              /* of the resource, oldest first */
+        TAILQ_ENTRY(holder) entry;              /* of the resource, by lock id */
         LIST_ENTRY(holder) of_session;
         UT_hash_handle hh;                      /* by owner */
         UT_hash_handle by_id;
@@ -70,12 +73,14 @@ struct resource {
         TAILQ_HEAD(holders, holder) holders;
         TAILQ_HEAD(waiters, request) queue;
         size_t holder_count, exclusive_count, waiter_count;
+        size_t bearer_count;                    /* of those who hold */
         struct request *op;                     /* whose OS operation is under way: one at a time */
         struct request *upgrader;
         unsigned streak;                        /* hand-overs in a row */
         int64_t streak_since_ms;
         bool released;                          /* an owner has left since the last grant */
-        bool touched;                           /* in the list of those that session_end() has to pump */
+        bool moved;                             /* its holders have changed, or somebody's place in its queue: FX_MOVED at rest */
+        bool touched;                           /* in the list of those that the event has to pump */
         struct resource *next_touched;
         UT_hash_handle hh;
 };
@@ -115,6 +120,7 @@ struct table {
         struct table_effects *fx;
         int64_t now_ms;
         uint64_t clock_us;
+        table_id arrived;       /* the request that this event brought */
         /* Where the last look at holders and waiters was: makes walks by index cheap. */
         struct {
                 const struct resource *resource;
@@ -158,15 +164,16 @@ int64_t request_due(const struct request *q);
 /* ---- queue.c ---- */
 void queue_insert(struct table *t, struct request *q);
 void queue_leave(struct table *t, struct request *q);
-/* Bring the resource to rest: everything that can start has started. May free it. */
+/* Bring the resource to rest, as the last thing that an event does to it: everything that can start has started, who waits is told. May free it. */
 void queue_pump(struct table *t, struct resource *r);
 void queue_os_done(struct table *t, struct request *q, const struct table_event *ev);
-void queue_say_waiting(struct table *t, struct request *q);
 /* Answer and remove; becomes a ghost if its OS operation is under way. */
 void queue_answer(struct table *t, struct request *q, enum table_outcome outcome, int error);
 /* Take the lock from a holder: OS_UNLOCK with the last holder of the bearer if `unlock`. A waiting upgrade of it is answered CANCELLED. */
 void queue_release(struct table *t, struct holder *h, bool unlock);
 void queue_downgrade(struct table *t, struct holder *h);
+/* The holder's request was not granted: its session never had the lock. */
+void queue_end_trial(struct table *t, struct holder *h);
 /* Reply GRANTED for a lock that exists (relock) and end the request. */
 void queue_regrant(struct table *t, struct request *q, struct holder *h);
 

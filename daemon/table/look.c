@@ -55,6 +55,13 @@ uint64_t table_any_bearer(const struct table *t, struct table_key key)
         return TAILQ_EMPTY(&r->queue) ? 0 : TAILQ_FIRST(&r->queue)->bearer->id;
 }
 
+size_t table_bearers_held(const struct table *t, struct table_key key)
+{
+        const struct resource *r = store_find_resource(t, key);
+
+        return r != NULL ? r->bearer_count : 0;
+}
+
 bool table_walk(const struct table *t, uint64_t *cursor, struct table_key *key)
 {
         const struct slots *s = &t->resource_slots;

@@ -24,15 +24,33 @@ static bool outsiders_turn(const struct table *t, const struct resource *r)
         return r->streak >= TABLE_HANDOVERS_MAX || (r->streak > 0 && t->now_ms - r->streak_since_ms >= TABLE_HANDOVERS_MS);
 }
 
-/* A lock that the kernel gave to a request that cannot have it: back to what the bearer's holders need. */
-static void give_back(struct table *t, const struct request *q, struct bearer *b)
+/* A lock that the kernel gave to a request that cannot have it: back to what the bearer's holders need, or what they left on it. */
+static void give_back(struct table *t, const struct request *q, const struct bearer *b)
 {
-        if (b->holders == 0) {
-                b->mode = TABLE_NONE;
+        enum table_mode needed = b->holders > 0 ? b->mode : b->left;
+
+        if (needed == TABLE_NONE)
                 emit(t, FX_OS_UNLOCK)->bearer = b->id;
-        } else if (q->mode == TABLE_EX && b->mode == TABLE_SH) {
+        else if (q->mode == TABLE_EX && needed == TABLE_SH)
                 emit(t, FX_OS_DOWNGRADE)->bearer = b->id;
-        }
+}
+
+/* The last holder has left the description. Without `unlock` its lock stays with the client, or with whoever inherited it. */
+static void leave_bearer(struct table *t, struct bearer *b, bool unlock)
+{
+        if (unlock)
+                emit(t, FX_OS_UNLOCK)->bearer = b->id;
+        b->left = unlock ? TABLE_NONE : b->mode;
+        b->mode = TABLE_NONE;
+}
+
+/* One that may not wait never stands behind one that does: they are the first of the queue, and here some of them no longer are. */
+static void refuse_behind(struct table *t, const struct request *q)
+{
+        struct request *other;
+
+        while ((other = TAILQ_NEXT(q, entry)) != NULL && other->nonblock)
+                queue_answer(t, other, OUT_REFUSED, 0);
 }
 
 void queue_insert(struct table *t, struct request *q)
@@ -60,16 +78,20 @@ void queue_insert(struct table *t, struct request *q)
         t->counts.waiting++;
         heap_update(t, q);
         other = TAILQ_NEXT(q, entry);
+        r->moved |= other != NULL;      /* nobody else minds one that comes last */
         if (other != NULL && other->in_hand) {
                 other->in_hand = false; /* no longer the head: what the kernel gave it belongs to the one before */
                 give_back(t, other, other->bearer);
         }
+        if (!q->nonblock)
+                refuse_behind(t, q);
 }
 
 void queue_leave(struct table *t, struct request *q)
 {
         struct resource *r = q->resource;
 
+        r->moved |= TAILQ_NEXT(q, entry) != NULL;
         TAILQ_REMOVE(&r->queue, q, entry);
         r->waiter_count--;
         t->counts.waiting--;
@@ -94,7 +116,7 @@ static void reply(struct table *t, const struct request *q, enum table_outcome o
         fx->error = error;
 }
 
-void queue_say_waiting(struct table *t, struct request *q)
+static void say_waiting(struct table *t, struct request *q)
 {
         struct table_effect *fx = emit(t, FX_WAITING);
 
@@ -117,9 +139,14 @@ static void cancel_op(struct table *t, struct request *q)
 void queue_answer(struct table *t, struct request *q, enum table_outcome outcome, int error)
 {
         struct resource *r = q->resource;
+        struct holder *own = q->upgrade;
 
         queue_leave(t, q);
         reply(t, q, outcome, error);
+        if (own != NULL && own->bearer->trial == own) {
+                q->upgrade = NULL;
+                queue_end_trial(t, own);
+        }
         if (q->in_hand) {
                 give_back(t, q, q->bearer);
                 r->released = true;
@@ -135,13 +162,15 @@ void queue_answer(struct table *t, struct request *q, enum table_outcome outcome
         store_free_request(t, q);
 }
 
-static struct table_effect *reply_granted(struct table *t, const struct request *q, const struct holder *h)
+/* `held`: the session had this lock before. */
+static struct table_effect *reply_granted(struct table *t, const struct request *q, const struct holder *h, bool held)
 {
         struct table_effect *fx;
 
         reply(t, q, OUT_GRANTED, 0);
         fx = &t->fx->items[t->fx->count - 1];
         fx->lock = q->detach ? 0 : h->id;
+        fx->dropped = q->detach && held ? h->id : 0;
         fx->mode = h->mode;
         fx->token = h->token;
         return fx;
@@ -154,7 +183,7 @@ static void detach(struct table *t, struct holder *h)
 
         store_free_holder(t, h);
         if (b->holders == 0)
-                b->mode = TABLE_NONE;
+                leave_bearer(t, b, false);
         store_drop_bearer(t, b);
 }
 
@@ -178,7 +207,7 @@ static void grant(struct table *t, struct request *q)
         h = store_hold(t, q, q->mode, next_token(t));
         if (h->bearer->mode < q->mode)
                 h->bearer->mode = q->mode;
-        reply_granted(t, q, h);
+        reply_granted(t, q, h, false);
         if (q->detach)
                 detach(t, h);
         store_free_request(t, q);
@@ -188,10 +217,12 @@ static void grant_upgrade(struct table *t, struct request *q)
 {
         struct resource *r = q->resource;
         struct holder *own = q->upgrade, *h;
+        bool on_trial = own->bearer->trial == own;
         uint64_t token = next_token(t);
 
         r->released = false;
         queue_leave(t, q);
+        own->bearer->trial = NULL;
         own->bearer->mode = TABLE_EX;
         own->bearer->token = token;
         TAILQ_FOREACH(h, &r->holders, entry) {  /* they all are co-holders of this one description */
@@ -199,7 +230,8 @@ static void grant_upgrade(struct table *t, struct request *q)
                 h->token = token;
         }
         r->exclusive_count = r->holder_count;
-        reply_granted(t, q, own);
+        r->moved = true;
+        reply_granted(t, q, own, !on_trial);
         store_drop_bearer(t, q->bearer);
         if (q->detach)
                 detach(t, own);
@@ -208,7 +240,8 @@ static void grant_upgrade(struct table *t, struct request *q)
 
 void queue_regrant(struct table *t, struct request *q, struct holder *h)
 {
-        reply_granted(t, q, h)->relock = true;
+        reply_granted(t, q, h, h->bearer->trial != h)->relock = true;
+        h->bearer->trial = NULL;
         store_drop_bearer(t, q->bearer);
         if (q->detach)
                 detach(t, h);
@@ -225,6 +258,7 @@ void queue_downgrade(struct table *t, struct holder *h)
         TAILQ_FOREACH(other, &r->holders, entry)        /* an exclusive lock has no other holders but co-holders */
                 other->mode = TABLE_SH;
         r->exclusive_count = 0;
+        r->moved = true;
         h->bearer->mode = TABLE_SH;
         r->released = true;
         emit(t, FX_OS_DOWNGRADE)->bearer = h->bearer->id;
@@ -239,18 +273,28 @@ void queue_release(struct table *t, struct holder *h, bool unlock)
         if (upgrade != NULL) {
                 bool ghost = r->op == upgrade;
 
+                b->trial = NULL;        /* given up like any lock */
                 queue_answer(t, upgrade, OUT_CANCELLED, 0);
                 if (ghost)
                         upgrade->upgrade = NULL;        /* its holder is gone */
         }
         store_free_holder(t, h);
-        if (b->holders == 0) {
-                if (unlock)
-                        emit(t, FX_OS_UNLOCK)->bearer = b->id;
-                b->mode = TABLE_NONE;
-        }
+        if (b->holders == 0)
+                leave_bearer(t, b, unlock);
+        else if (b->holders == 1 && b->trial != NULL)
+                b->unlock_due = unlock;
         store_drop_bearer(t, b);
         r->released = true;
+}
+
+void queue_end_trial(struct table *t, struct holder *h)
+{
+        struct bearer *b = h->bearer;
+
+        store_free_holder(t, h);
+        if (b->holders == 0)
+                leave_bearer(t, b, b->unlock_due);
+        store_drop_bearer(t, b);
 }
 
 static void start_op(struct table *t, struct request *q, bool wait, bool fresh)
@@ -273,7 +317,7 @@ static void start_op(struct table *t, struct request *q, bool wait, bool fresh)
         fx->fresh = fresh;
         fx->convert = q->upgrade != NULL;
         if (wait)
-                queue_say_waiting(t, q);
+                say_waiting(t, q);
 }
 
 /* True when the head was granted and the next one may be looked at. */
@@ -297,7 +341,7 @@ static bool start_head(struct table *t, struct resource *r, struct request *q)
         return false;
 }
 
-void queue_pump(struct table *t, struct resource *r)
+static void serve(struct table *t, struct resource *r)
 {
         struct request *head;
 
@@ -314,6 +358,26 @@ void queue_pump(struct table *t, struct resource *r)
                         return;
                 queue_answer(t, head, OUT_REFUSED, 0);
         }
+}
+
+/* The request that came with this event has found no way to the lock; one that a try is made for will know soon. */
+static void say_if_waiting(struct table *t, const struct resource *r)
+{
+        struct request *q = slots_get(&t->request_slots, t->arrived);
+
+        if (q != NULL && q->resource == r && q->state == REQUEST_WAITING && !q->queued_before && !q->nonblock && (r->op != q || q->op_waits))
+                say_waiting(t, q);
+}
+
+void queue_pump(struct table *t, struct resource *r)
+{
+        serve(t, r);
+        if (r->waiter_count > 0) {
+                say_if_waiting(t, r);
+                if (r->moved)
+                        emit(t, FX_MOVED)->key = r->key;
+        }
+        r->moved = false;
         store_free_resource(t, r);
 }
 
@@ -345,10 +409,12 @@ static void lose(struct table *t, struct resource *r, struct bearer *b)
                 if (h->bearer != b)
                         continue;
                 h->upgrade = NULL;
-                fx = emit(t, FX_LOST);
-                fx->session = h->session;
-                fx->lock = h->id;
-                fx->key = r->key;
+                if (h != b->trial) {
+                        fx = emit(t, FX_LOST);
+                        fx->session = h->session;
+                        fx->lock = h->id;
+                        fx->key = r->key;
+                }
                 store_free_holder(t, h);
                 b->mode = TABLE_NONE;
                 store_drop_bearer(t, b);
@@ -392,7 +458,7 @@ static void upgrade_done(struct table *t, struct request *q, const struct table_
                 }
                 /* Only outsiders are in the way: the kernel has no queue for conversions that keep the SH. */
                 if (q->retry_step_ms == 0)
-                        queue_say_waiting(t, q);        /* even if it was said before: from now on it waits for outsiders */
+                        say_waiting(t, q);      /* even if it was said before: from now on it waits for outsiders */
                 q->retry_step_ms = q->retry_step_ms == 0 ? TABLE_UPGRADE_RETRY_MIN_MS : q->retry_step_ms * 2;
                 if (q->retry_step_ms > TABLE_UPGRADE_RETRY_MAX_MS)
                         q->retry_step_ms = TABLE_UPGRADE_RETRY_MAX_MS;

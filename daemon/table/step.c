@@ -59,7 +59,10 @@ static void refuse_request(struct table *t, struct request *q, const struct tabl
         store_free_request(t, q);
 }
 
-/* The lock that this request's owner has already; a passed description may need a record for this session first. */
+/*
+ * The lock that this request's owner has already; a passed description may need a record for this session first. That one is on trial: when the
+ * request is not granted its session has nothing, whatever the description bears.
+ */
 static struct holder *held_by_owner(struct table *t, struct request *q, const struct table_event *ev)
 {
         struct owner o = q->owner;
@@ -77,8 +80,11 @@ static struct holder *held_by_owner(struct table *t, struct request *q, const st
                 q->bearer->mode = ev->bears;
                 h = store_hold(t, q, ev->bears, next_token(t));
         }
-        if (h != NULL)
+        if (h != NULL) {
                 store_keep_bearer(t, q->bearer);        /* the request's own reference goes with the request */
+                h->bearer->trial = h;
+                h->bearer->unlock_due = false;
+        }
         return h;
 }
 
@@ -89,7 +95,10 @@ static void upgrade(struct table *t, struct request *q, struct holder *h, const 
 
         if (r->upgrader != NULL || (q->nonblock && others)) {
                 refuse_request(t, q, ev, q->nonblock ? OUT_REFUSED : OUT_DEADLOCK);
-                queue_pump(t, r);       /* a lock that the kernel knew of may have come to light */
+                if (h->bearer->trial == h)
+                        queue_end_trial(t, h);
+                r->moved = false;       /* all is as it was */
+                store_free_resource(t, r);
                 return;
         }
         if (q->bearer != h->bearer) {
@@ -103,15 +112,10 @@ static void upgrade(struct table *t, struct request *q, struct holder *h, const 
         queue_pump(t, r);
 }
 
-static void say_if_waiting(struct table *t, table_id id)
-{
-        struct request *q = slots_get(&t->request_slots, id);
-
-        if (q != NULL && q->state == REQUEST_WAITING && !q->queued_before && !q->nonblock && (q->resource->op != q || q->op_waits))
-                queue_say_waiting(t, q);
-}
-
-/* A request that may not wait stands in the queue only while an operation ends whose owner has gone: others of its kind may stand behind it. */
+/*
+ * A request that may not wait stands in the queue only while an operation ends: its own, that of another of its kind, or one whose owner has gone.
+ * Only others of its kind may stand before it.
+ */
 static bool must_wait(const struct resource *r, enum table_mode mode)
 {
         const struct request *last = TAILQ_LAST(&r->queue, waiters);
@@ -126,7 +130,6 @@ static void lock(struct table *t, const struct table_event *ev)
         struct owner waits = {.shared = ev->shared};
         struct request *q = NULL;
         struct holder *h;
-        table_id id;
 
         if (b != NULL) {
                 waits.place = ev->shared ? r->slot : b->id;
@@ -150,7 +153,7 @@ static void lock(struct table *t, const struct table_event *ev)
                         store_free_resource(t, r);
                 return;
         }
-        id = q->id;
+        t->arrived = q->id;
         h = held_by_owner(t, q, ev);
         if (h != NULL && ev->mode == TABLE_EX && h->mode == TABLE_SH) {
                 upgrade(t, q, h, ev);
@@ -166,7 +169,6 @@ static void lock(struct table *t, const struct table_event *ev)
                 queue_insert(t, q);
                 queue_pump(t, r);
         }
-        say_if_waiting(t, id);
 }
 
 static void unlock(struct table *t, const struct table_event *ev)
@@ -203,11 +205,22 @@ static void touch(struct resource **touched, struct resource *r)
         *touched = r;
 }
 
+static void pump_touched(struct table *t, struct resource *touched)
+{
+        struct resource *r;
+
+        while ((r = touched) != NULL) {
+                touched = r->next_touched;
+                r->touched = false;
+                queue_pump(t, r);
+        }
+}
+
 /* All that the session had is gone before anybody is served, so that nothing is granted to a session that is over. */
 static void session_end(struct table *t, const struct table_event *ev)
 {
         struct session_records *s = store_find_session(t, ev->session);
-        struct resource *touched = NULL, *r;
+        struct resource *touched = NULL;
         struct request *q, *next;
         struct holder *h, *next_holder;
 
@@ -228,11 +241,7 @@ static void session_end(struct table *t, const struct table_event *ev)
                 queue_release(t, h, h->bearer->shared);
         }
         store_leave_session(t, ev->session);
-        while ((r = touched) != NULL) {
-                touched = r->next_touched;
-                r->touched = false;
-                queue_pump(t, r);
-        }
+        pump_touched(t, touched);
 }
 
 static void os_done(struct table *t, const struct table_event *ev)
@@ -245,19 +254,19 @@ static void os_done(struct table *t, const struct table_event *ev)
 
 static void timer(struct table *t)
 {
+        struct resource *touched = NULL;
         struct request *q;
-        struct resource *r;
 
         while (t->heap_count > 0 && request_due(q = t->heap[1]) <= t->now_ms) {
-                r = q->resource;
+                touch(&touched, q->resource);
                 if (q->deadline_ms <= t->now_ms) {
                         queue_answer(t, q, OUT_TIMED_OUT, 0);
                 } else {
                         q->retry_ms = TABLE_NEVER;
                         heap_update(t, q);
                 }
-                queue_pump(t, r);
         }
+        pump_touched(t, touched);
 }
 
 void table_step(struct table *t, const struct table_event *ev, struct table_effects *fx)
@@ -265,6 +274,7 @@ void table_step(struct table *t, const struct table_event *ev, struct table_effe
         t->fx = fx;
         t->now_ms = ev->now_ms;
         t->clock_us = ev->clock_us;
+        t->arrived = 0;
         t->holder_cursor.resource = t->waiter_cursor.resource = NULL;
         switch (ev->kind) {
         case EV_LOCK:

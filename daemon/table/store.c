@@ -230,7 +230,7 @@ struct request *store_request(struct table *t, struct resource *r, struct bearer
         q->nonblock = ev->nonblock || ev->deadline_ms <= ev->now_ms;
         q->detach = ev->detach;
         q->since_ms = ev->since_ms;
-        q->deadline_ms = ev->deadline_ms;
+        q->deadline_ms = q->nonblock ? TABLE_NEVER : ev->deadline_ms;  /* it is answered before anything could be late */
         q->retry_ms = TABLE_NEVER;
         q->owner = (struct owner){.shared = ev->shared, .place = ev->shared ? r->slot : b->id};
         if (ev->shared) {
@@ -282,13 +282,15 @@ struct holder *store_hold(struct table *t, struct request *q, enum table_mode mo
         h->id = next_token(t);
         HASH_ADD(by_id, t->locks, id, sizeof h->id, h);
         HASH_ADD(hh, t->owners, owner, sizeof h->owner, h);
-        TAILQ_INSERT_TAIL(&r->holders, h, entry);
+        TAILQ_INSERT_TAIL(&r->holders, h, entry);       /* its id is the greatest */
         LIST_INSERT_HEAD(&s->holders, h, of_session);
         s->count++;
-        h->bearer->holders++;
+        r->bearer_count += h->bearer->holders++ == 0;
+        h->bearer->left = TABLE_NONE;
         h->bearer->token = token;
         r->holder_count++;
         r->exclusive_count += mode == TABLE_EX;
+        r->moved = true;
         t->counts.locks++;
         return h;
 }
@@ -303,9 +305,12 @@ void store_free_holder(struct table *t, struct holder *h)
         LIST_REMOVE(h, of_session);
         if (h->by_id.tbl != NULL)
                 HASH_DELETE(by_id, t->locks, h);
-        h->bearer->holders--;
+        r->bearer_count -= --h->bearer->holders == 0;
+        if (h->bearer->trial == h)
+                h->bearer->trial = NULL;
         r->holder_count--;
         r->exclusive_count -= h->mode == TABLE_EX;
+        r->moved = true;
         t->counts.locks--;
         store_leave_session(t, h->session);
         free(h);

@@ -102,7 +102,9 @@ enum table_effect_kind {
         FX_OS_KEEP,     /* one reference more on `bearer` */
         FX_OS_DROP,     /* one reference on `bearer` is given back (closed with the last), after any unlock before it */
         FX_LOST,        /* `lock` of `session` is gone: an outsider took the file during a conversion. Comes before the REPLY, if any */
-        FX_WAITING      /* request `request` is queued, or waits for an outsider from now on */
+        FX_WAITING,     /* request `request` is queued, or waits for an outsider from now on */
+        FX_MOVED        /* the holders of the file `key` have changed, or somebody's place in its queue: for those who wait there. At most once per file and
+                           event, after all that the event does to this file; not when nobody waits */
 };
 
 struct table_effect {
@@ -111,7 +113,8 @@ struct table_effect {
         uint64_t session, cookie;       /* FX_REPLY, FX_WAITING, FX_OS_LOCK */
         table_id request;               /* FX_REPLY, FX_WAITING, FX_OS_LOCK */
         table_id lock;                  /* FX_REPLY: 0 when detached; FX_LOST */
-        struct table_key key;           /* FX_REPLY, FX_OS_LOCK */
+        table_id dropped;               /* FX_REPLY OUT_GRANTED and detached: the lock that its session had until now and has no more; 0: none */
+        struct table_key key;           /* FX_REPLY, FX_WAITING, FX_OS_LOCK, FX_LOST, FX_MOVED */
         enum table_mode mode;
         uint64_t token;
         int64_t waited_ms;
@@ -178,7 +181,9 @@ uint64_t table_any_bearer(const struct table *t, struct table_key key);
  */
 bool table_walk(const struct table *t, uint64_t *cursor, struct table_key *key);
 bool table_first(const struct table *t, struct table_key key, uint64_t *cursor); /* the slot of one resource, for table_walk */
-/* Holders by index, oldest first; waiters in the order of the queue. False past the end. Sequential access (i = 0, 1, 2 ...) is O(1) each. */
+/* How many descriptions bear the holders' locks. */
+size_t table_bearers_held(const struct table *t, struct table_key key);
+/* Holders by index, in the order of their lock ids: a late co-holder comes last, whatever its token. Waiters in the order of the queue. False past the end. Sequential access (i = 0, 1, 2 ...) is O(1) each. */
 bool table_holder_at(const struct table *t, struct table_key key, size_t i, struct table_holder *out);
 bool table_waiter_at(const struct table *t, struct table_key key, size_t i, struct table_waiter *out);
 

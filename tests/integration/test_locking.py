@@ -1,6 +1,7 @@
 """Locks as their users meet them: real files, real outsiders, clients that die."""
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import threading
 import time
 import unittest
 
-from wire import PATIENCE, Daemon, DaemonTest, is_free
+from wire import PATIENCE, Daemon, DaemonTest, Refused, is_free
 
 EX, SH, EX_NB, SH_NB = "LOCK_EX", "LOCK_SH", "LOCK_EX|LOCK_NB", "LOCK_SH|LOCK_NB"
 
@@ -202,6 +203,43 @@ class ByDescriptor(DaemonTest):
         self.assertTrue(is_free(self.path, fcntl.LOCK_SH))
         self.close(fd)
         self.assertTrue(is_free(self.path))
+
+    def test_a_refused_request_makes_nobody_a_co_holder(self):
+        a, b, c = self.client(), self.client(), self.client()
+        fd = self.open()
+        first = a.lock(None, SH, fd)["lock"]
+        other = c.lock(self.path, SH)["lock"]
+        b.busy(None, EX_NB, fd)
+        (f,) = a.call("list", {"path": self.path, "outside": False})["locks"]
+        self.assertEqual([h["lock"] for h in f["holders"]], [first, other])
+        a.unlock(first)
+        c.unlock(other)
+        self.assertTrue(is_free(self.path))
+
+    def test_a_refused_request_leaves_a_detached_lock_as_it_was(self):
+        a, b = self.client(), self.client()
+        fd = self.open()
+        a.lock(None, SH, fd, detach=True)
+        lock = b.lock(self.path, SH)["lock"]
+        a.busy(None, EX_NB, fd, detach=True)
+        a.busy(None, EX_NB, fd)
+        self.assertEqual(a.refusal(a.start_lock(None, EX, fd, timeout_ms=20)).code, 2)
+        b.unlock(lock)
+        self.assertFalse(is_free(self.path))
+        self.assertTrue(is_free(self.path, fcntl.LOCK_SH))
+        self.close(fd)
+        self.assertTrue(is_free(self.path))
+
+    def test_a_lock_that_is_detached_by_locking_again_leaves_the_books(self):
+        c = self.client()
+        other, fd = self.open("other"), self.open()
+        older = c.lock("/label", EX, other)["lock"]
+        for _ in range(3):
+            c.lock("/label", EX, fd)
+            self.assertIsNone(c.lock("/label", EX, fd, detach=True)["lock"])
+        self.assertTrue(c.call("unlock", {"path": "/label"})["released"])  # the older one: the only one of that label
+        self.assertFalse(c.unlock(older))
+        self.assertFalse(is_free(self.path))
 
     def test_what_bears_the_lock_already_does_not_queue_behind_its_waiters(self):
         a, b = self.client(), self.client()
@@ -426,6 +464,63 @@ class Notices(DaemonTest):
         self.assertTrue(c.is_silent())
         self.assertEqual(c.notifications, [])
 
+    def waits_second(self, holders=(), **more):
+        """Somebody holds, somebody waits (`more`: how), and behind that one another who wants to know: all three, and the ids of the waiting requests."""
+        a, b, c = self.client(), self.client(), self.client()
+        a.lock(self.path, SH)
+        for h in holders:
+            h.lock(self.path, SH)
+        first = b.start_lock(self.path, EX, **more)
+        self.await_waiting(a, self.path, 1)
+        id = c.start_lock(self.path, EX, notify=True)
+        self.assertEqual(c.notification("waiting")["position"], 2)
+        return a, b, c, first, id
+
+    def await_notice(self, client, **wanted):
+        """Until one says so: the notices in between are changes of their own. `holders`: how many of the daemon's."""
+        while True:
+            n = client.notification("waiting")
+            n["holders"] = sum("lock" in h for h in n["holders"])
+            if all(n[k] == v for k, v in wanted.items()):
+                return
+
+    def test_a_waiter_before_that_dies_is_told(self):
+        _, b, c, _, _ = self.waits_second()
+        b.close()
+        self.await_notice(c, position=1)
+
+    def test_a_waiter_before_that_times_out_is_told(self):
+        _, b, c, first, _ = self.waits_second(timeout_ms=300)
+        self.assertEqual(b.refusal(first).code, 2)
+        self.await_notice(c, position=1)
+
+    def test_an_upgrade_that_comes_before_is_told(self):
+        d = self.client()
+        a, _, c, _, _ = self.waits_second([d])
+        a.start_lock(self.path, EX)
+        self.await_notice(c, position=3)
+
+    def test_a_sharer_that_hangs_up_is_told(self):
+        d = self.client()
+        _, _, c, _, _ = self.waits_second([d])
+        d.close()
+        self.await_notice(c, holders=1)
+
+    def test_a_loss_is_told(self):
+        a, b, c = self.client(), self.client(), self.client()
+        fd = self.open()
+        a.lock(None, SH, fd)
+        b.lock(self.path, SH)
+        c.start_lock(self.path, EX, notify=True)
+        self.assertEqual(len(c.notification("waiting")["holders"]), 2)
+        b.call("unlock", {"path": self.path})
+        self.await_notice(c, holders=1)
+        fcntl.flock(fd, fcntl.LOCK_UN)  # behind the daemon's back ...
+        self.outsider()  # ... so that the conversion finds the lock gone
+        self.assertEqual(a.refusal(a.start_lock(None, EX, fd)).code, 5)
+        self.assertEqual(a.notification("lost")["by"], "outside")
+        self.await_notice(c, holders=0)
+
     def test_at_most_five_notices_a_second_and_the_last_change_always(self):
         a, c = self.client(), self.client()
         a.lock(self.path, EX)
@@ -588,6 +683,36 @@ class List(DaemonTest):
         self.assertIn(b'"next":', c.buffer)
         page = c.line()["result"]["locks"][0]["holders"]
         self.assertGreater(len(page), 2000)
+
+
+class AtOnce(DaemonTest):
+    def test_no_upgrade_keeps_a_nonblocking_request_waiting(self):
+        """While a cancelled wait in the kernel is still ending, a request that may not wait has to; an upgrade gets before it."""
+
+        def line(name, method, **params):
+            return json.dumps({"jsonrpc": "2.0", "id": name, "method": method, "params": params}) + "\n"
+
+        c = self.client()
+        lock = c.lock(self.path, EX)["lock"]
+        sharers = [c.start_lock(self.path, SH, handle=i) for i in (1, 2)]
+        c.unlock(lock)
+        for id in sharers:
+            c.reply(id)
+        time.sleep(0.11)  # a tenth of a second after a hand-over it is the outsiders' turn: the next head waits in the kernel
+        head = c.start_lock(self.path, EX, handle=3)
+        while c.call("stats")["gauges"]["kernel_waits"] == 0:
+            pass
+        c.raw(
+            line("cancel", "cancel", id=head)
+            + line("nonblocking", "lock", path=self.path, flags=SH_NB.split("|"), handle=4)
+            + line("upgrade", "lock", path=self.path, flags=[EX], handle=1)
+        )
+        self.assertEqual(c.refusal(head).code, 4)
+        try:
+            c.reply("nonblocking")
+        except Refused as e:
+            self.assertEqual(e.code, 1)
+        self.assertTrue(c.call("unlock", {"path": self.path, "handle": 2})["released"])
 
 
 class Fairness(DaemonTest):

@@ -23,7 +23,7 @@ struct fake_os {
         size_t wait_count;
         struct fake_answer answers[WAITS_MAX];
         size_t answer_count;
-        bool lose, fail;
+        bool lose, fail, lazy;
 };
 
 struct fake_os *fake_create(void)
@@ -72,8 +72,7 @@ static void remove_wait(struct fake_os *f, size_t i)
         memmove(&f->waits[i], &f->waits[i + 1], (--f->wait_count - i) * sizeof f->waits[0]);
 }
 
-/* Something was released: waiters in their order. */
-static void serve(struct fake_os *f, int file)
+void fake_serve(struct fake_os *f, int file)
 {
         size_t i = 0;
 
@@ -89,6 +88,18 @@ static void serve(struct fake_os *f, int file)
                 remove_wait(f, i);
                 answer(f, w.op, OSLOCK_TAKEN);
         }
+}
+
+/* Something was released: waiters in their order. */
+static void serve(struct fake_os *f, int file)
+{
+        if (!f->lazy)
+                fake_serve(f, file);
+}
+
+void fake_lazy(struct fake_os *f, bool lazy)
+{
+        f->lazy = lazy;
 }
 
 int fake_open(struct fake_os *f, int file)
@@ -181,7 +192,8 @@ void fake_wait(struct fake_os *f, uint64_t op, int id, enum oslock_mode mode)
                 return;
         }
         f->waits[f->wait_count++] = (struct wait){op, id, mode};
-        serve(f, get(f, id)->file);
+        if (!fake_conflicts(f, get(f, id)->file, id, mode))
+                fake_serve(f, get(f, id)->file);
 }
 
 void fake_cancel(struct fake_os *f, uint64_t op)

@@ -32,6 +32,12 @@ enum oslock_mode fake_bears(const struct fake_os *f, int description);
 /* Is there a description but this one that stands in the way of `mode`? */
 bool fake_conflicts(const struct fake_os *f, int file, int but, enum oslock_mode mode);
 
+/*
+ * Lazy: those who wait get nothing when a lock is released until fake_serve(), as woken processes that have not run yet: a try comes before them.
+ */
+void fake_lazy(struct fake_os *f, bool lazy);
+void fake_serve(struct fake_os *f, int file);
+
 void fake_wait(struct fake_os *f, uint64_t op, int description, enum oslock_mode mode);
 /* The wait ends CANCELLED, unless it has its lock already. */
 void fake_cancel(struct fake_os *f, uint64_t op);

@@ -59,6 +59,7 @@ static void note_reply(struct trace *t, const struct table_effect *fx)
         note(t, "%c %s %s\n", who, fx->relock ? "still has" : "has", mode_name(fx->mode));
         t->locks[who - 'A'] = fx->lock;
         t->tokens[who - 'A'] = fx->token;
+        t->dropped = fx->dropped;
 }
 
 static bool outsider_bars(const struct trace *t, const struct table_effect *fx)
@@ -107,6 +108,9 @@ static bool note_effect(struct trace *t, const struct table_effect *fx, enum tab
         case FX_LOST:
                 note(t, "%c is told of its loss\n", (char)('A' + fx->session - 1));
                 break;
+        case FX_MOVED:
+                t->moved++;
+                break;
         case FX_OS_KEEP:
                 t->references++;
                 break;
@@ -130,6 +134,9 @@ void trace_submit(struct trace *t, struct table_event ev)
         table_step(t->table, &ev, &fx);
         for (i = 0; i < fx.count; i++)
                 answer |= note_effect(t, &fx.items[i], &result);
+        for (i = 0; i < fx.count; i++)
+                if (fx.items[i].kind == FX_MOVED)
+                        assert_int_equal(i, fx.count - 1);      /* once, and last: it is all about one file */
         free(fx.items);
         wrong = table_check(t->table);
         if (wrong != NULL)

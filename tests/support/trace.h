@@ -1,6 +1,6 @@
 /*
  * Histories of the lock table as text. Sessions are letters; everything is about one file. What the table answers and asks of the
- * system is written down line by line and compared with trace_expect(). References (keep, drop) are counted, not written.
+ * system is written down line by line and compared with trace_expect(). References (keep, drop) and FX_MOVED are counted, not written.
  */
 #ifndef TRACE_H
 #define TRACE_H
@@ -17,6 +17,7 @@ struct trace {
         char log[16384];
         size_t len;
         table_id locks[26];             /* the latest lock of each session */
+        table_id dropped;               /* by the latest grant */
         table_id requests[26];          /* the latest request that was said to wait */
         uint64_t cookies, tokens[26];
         enum table_mode outside;        /* what an outsider holds: tries meet it. NONE: they succeed */
@@ -24,6 +25,7 @@ struct trace {
         uint64_t op;                    /* the last one that was asked and not answered */
         uint64_t fresh;                 /* bearer of the last wait on a new description */
         int references;
+        int moved;                      /* how often it was said that holders or places have changed */
 };
 
 int trace_set_up(void **state);

@@ -409,6 +409,134 @@ static void a_detached_lock_has_no_owner_here(void **state)
         assert_int_equal(t->references, 0);
 }
 
+static size_t locks_held(const struct trace *t)
+{
+        struct table_counts n;
+
+        table_count(t->table, &n);
+        return n.locks;
+}
+
+static void a_refused_request_by_a_description_that_is_held_makes_no_holder(void **state)
+{
+        struct trace *t = *state;
+
+        trace_pass(t, 'A', 7, SH, FOREVER, TABLE_NONE);
+        trace_lock(t, 'C', SH, FOREVER);
+        trace_pass(t, 'B', 7, EX, AT_ONCE, SH);
+        trace_expect(t, "A has SH\nC has SH\nB refused\n");
+        assert_int_equal(locks_held(t), 2);
+        trace_unlock(t, 'C', false);
+        trace_unlock(t, 'A', false);
+        trace_lock(t, 'D', EX, AT_ONCE);
+        trace_expect(t, "kernel: unlock\nkernel: unlock\nD has EX\n");
+}
+
+static void nor_does_one_that_is_a_deadlock_or_too_late_or_withdrawn(void **state)
+{
+        struct trace *t = *state;
+
+        trace_pass(t, 'A', 7, SH, FOREVER, TABLE_NONE);
+        trace_lock(t, 'C', SH, FOREVER);
+        trace_pass(t, 'B', 7, EX, 50, SH);
+        trace_pass(t, 'D', 8, EX, FOREVER, SH);
+        trace_advance(t, 50);
+        trace_pass(t, 'B', 7, EX, FOREVER, SH);
+        trace_cancel(t, 'B');
+        trace_expect(t, "A has SH\nC has SH\nB waits\nD deadlock\nB timed out\nB waits\nB cancelled\n");
+        assert_int_equal(locks_held(t), 2);
+        trace_unlock(t, 'A', false);
+        trace_expect(t, "kernel: unlock\n");
+}
+
+static void a_refused_request_leaves_a_lock_that_was_found_as_it_was(void **state)
+{
+        struct trace *t = *state;
+        struct table_event detached = {.kind = EV_LOCK, .session = 2, .cookie = 26 * 99 + 1, .key = {8, 42}, .bearer = 7, .mode = EX, .bears = SH, .nonblock = true,
+                                       .detach = true, .deadline_ms = TABLE_NEVER};
+
+        trace_lock(t, 'C', SH, FOREVER);
+        trace_pass(t, 'B', 7, EX, AT_ONCE, SH);
+        trace_submit(t, detached);
+        trace_expect(t, "C has SH\nB refused\nB refused\n");
+        assert_int_equal(locks_held(t), 1);
+        trace_unlock(t, 'C', false);
+        t->outside = SH;        /* another one: the kernel refuses */
+        trace_pass(t, 'B', 7, EX, AT_ONCE, SH);
+        trace_expect(t, "kernel: unlock\nkernel: upgrade for B\nB refused\n");
+        assert_int_equal(locks_held(t), 0);
+}
+
+static void a_found_lock_that_is_lost_is_told_by_the_answer_alone(void **state)
+{
+        struct trace *t = *state;
+
+        t->slow = true;
+        trace_pass(t, 'A', 7, EX, FOREVER, SH);
+        trace_answer(t, OS_LOST);
+        trace_expect(t, "kernel: upgrade for A\nA lost it\n");
+        assert_int_equal(locks_held(t), 0);
+}
+
+static void an_upgrade_withdrawn_too_late_goes_back_to_what_was_found(void **state)
+{
+        struct trace *t = *state;
+
+        t->slow = true;
+        trace_pass(t, 'A', 7, EX, 50, SH);
+        trace_advance(t, 50);
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "kernel: upgrade for A\nA timed out\nkernel: downgrade\n");
+}
+
+static void an_upgrade_of_a_session_that_ended_goes_back_to_what_a_child_may_have_inherited(void **state)
+{
+        struct trace *t = *state;
+
+        trace_pass(t, 'A', 7, SH, FOREVER, TABLE_NONE);
+        t->slow = true;
+        trace_pass(t, 'A', 7, EX, FOREVER, SH);
+        trace_end(t, 'A');
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "A has SH\nkernel: upgrade for A\nA cancelled\nkernel: downgrade\n");
+}
+
+static void the_last_unlock_of_a_description_counts_even_if_somebody_hoped_for_more(void **state)
+{
+        struct trace *t = *state;
+
+        trace_pass(t, 'A', 7, SH, FOREVER, TABLE_NONE);
+        trace_lock(t, 'C', SH, FOREVER);
+        trace_pass(t, 'B', 7, EX, 50, SH);
+        trace_unlock(t, 'A', false);
+        trace_expect(t, "A has SH\nC has SH\nB waits\n");
+        trace_advance(t, 50);
+        trace_expect(t, "B timed out\nkernel: unlock\n");
+        trace_pass(t, 'A', 7, SH, FOREVER, TABLE_NONE);
+        trace_pass(t, 'B', 7, EX, 50, SH);
+        trace_end(t, 'A');
+        trace_advance(t, 50);
+        trace_expect(t, "A has SH\nB waits\nB timed out\n");
+}
+
+static void what_hopes_for_more_can_be_unlocked_and_can_be_granted(void **state)
+{
+        struct trace *t = *state;
+        struct table_holder h;
+
+        trace_lock(t, 'C', SH, FOREVER);
+        trace_pass(t, 'B', 7, EX, FOREVER, SH);
+        assert_true(table_holder_at(t->table, (struct table_key){8, 42}, 1, &h));
+        t->locks['B' - 'A'] = h.lock;
+        trace_unlock(t, 'B', false);
+        trace_expect(t, "C has SH\nB waits\nB cancelled\nkernel: unlock\n");
+        trace_pass(t, 'B', 7, EX, FOREVER, SH);
+        trace_unlock(t, 'C', false);
+        trace_expect(t, "B waits\nkernel: unlock\nkernel: upgrade for B\nB has EX\n");
+        trace_unlock(t, 'B', false);
+        trace_expect(t, "kernel: unlock\n");
+}
+
 static void one_that_must_queue_again_gets_its_old_place(void **state)
 {
         struct trace *t = *state;
@@ -434,6 +562,173 @@ static void an_older_one_displaces_the_head_that_waits_in_the_kernel(void **stat
         trace_expect(t, "kernel: wait EX for A\nA waits\nkernel: end the wait\nC waits\n");
         trace_answer(t, OS_CANCELLED);
         trace_expect(t, "kernel: wait EX for C\nC waits\n");
+}
+
+static void one_that_may_not_wait_is_refused_when_an_older_one_comes_before_it(void **state)
+{
+        struct trace *t = *state;
+        struct table_event old = {.kind = EV_LOCK, .session = 4, .cookie = 26 * 99 + 3, .key = {8, 42}, .bearer = TRACE_PATH_BEARER, .shared = true,
+                                  .mode = EX, .since_ms = 500, .deadline_ms = TABLE_NEVER};
+
+        t->outside = EX;
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_cancel(t, 'A');
+        trace_expect(t, "kernel: wait EX for A\nA waits\nA cancelled\nkernel: end the wait\n");
+        trace_lock(t, 'B', EX, AT_ONCE);        /* in a moment it will be known whether it can have it */
+        trace_lock(t, 'C', SH, AT_ONCE);
+        trace_expect(t, "");
+        trace_submit(t, old);
+        trace_expect(t, "B refused\nC refused\nD waits\n");
+        trace_answer(t, OS_CANCELLED);
+        trace_expect(t, "kernel: wait EX for D\nD waits\n");
+}
+
+static void one_that_may_not_wait_is_refused_when_an_upgrade_comes_before_it(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'D', SH, FOREVER);
+        t->slow = true;
+        trace_pass(t, 'B', 7, SH, FOREVER, TABLE_NONE);
+        trace_end(t, 'B');
+        trace_pass(t, 'C', 8, SH, AT_ONCE, TABLE_NONE);
+        trace_expect(t, "A has SH\nD has SH\nkernel: try SH for B\nB cancelled\n");
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_expect(t, "C refused\nA waits\n");
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "kernel: unlock\n");
+}
+
+static void one_that_may_not_wait_and_whose_try_is_under_way_is_refused_too(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'D', SH, FOREVER);
+        t->slow = true;
+        trace_pass(t, 'B', 7, SH, AT_ONCE, TABLE_NONE);
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "A has SH\nD has SH\nkernel: try SH for B\nB refused\nA waits\nkernel: unlock\n");
+}
+
+static void a_lock_that_is_detached_by_locking_again_is_named_as_gone(void **state)
+{
+        struct trace *t = *state;
+        struct table_event detached = {.kind = EV_LOCK, .session = 1, .cookie = 26 * 99, .key = {8, 42}, .bearer = 7, .mode = SH, .bears = SH, .detach = true,
+                                       .deadline_ms = TABLE_NEVER};
+        table_id lock;
+
+        trace_submit(t, detached);
+        assert_int_equal(t->dropped, 0);        /* it never had a name */
+        trace_pass(t, 'A', 7, SH, FOREVER, SH);
+        lock = t->locks[0];
+        trace_submit(t, detached);
+        assert_int_equal(t->dropped, lock);
+        assert_int_equal(locks_held(t), 0);
+        trace_pass(t, 'A', 7, SH, FOREVER, SH);
+        lock = t->locks[0];
+        detached.mode = EX;
+        trace_submit(t, detached);
+        assert_int_equal(t->dropped, lock);
+        assert_int_equal(locks_held(t), 0);
+        detached.bears = SH;
+        trace_submit(t, detached);
+        assert_int_equal(t->dropped, 0);
+        trace_expect(t, "A still has SH\nA still has SH\nA still has SH\nA still has SH\nkernel: upgrade for A\nA has EX\nkernel: upgrade for A\nA has EX\n");
+}
+
+static void holders_are_shown_by_lock_id_and_their_descriptions_are_counted(void **state)
+{
+        struct trace *t = *state;
+        struct table_key key = {8, 42};
+        struct table_holder h;
+        table_id last = 0;
+        size_t i;
+
+        assert_int_equal(table_bearers_held(t->table, key), 0);
+        trace_pass(t, 'A', 7, SH, FOREVER, TABLE_NONE);
+        trace_lock(t, 'C', SH, FOREVER);
+        trace_lock(t, 'D', SH, FOREVER);
+        trace_pass(t, 'B', 7, SH, FOREVER, SH); /* the token of A, but its own place */
+        for (i = 0; table_holder_at(t->table, key, i, &h); i++) {
+                assert_true(h.lock > last);
+                last = h.lock;
+        }
+        assert_int_equal(i, 4);
+        assert_int_equal(h.lock, t->locks['B' - 'A']);
+        assert_int_equal(table_bearers_held(t->table, key), 2);
+        trace_unlock(t, 'A', false);
+        assert_int_equal(table_bearers_held(t->table, key), 2);
+        trace_unlock(t, 'B', false);
+        assert_int_equal(table_bearers_held(t->table, key), 1);
+}
+
+/* How often those who wait were told that something has changed, since the last call. */
+static int changes(struct trace *t)
+{
+        int moved = t->moved;
+
+        t->moved = 0;
+        return moved;
+}
+
+static void those_who_wait_hear_of_every_change_once(void **state)
+{
+        struct trace *t = *state;
+
+        trace_pass(t, 'A', 7, SH, FOREVER, TABLE_NONE);
+        trace_lock(t, 'B', SH, FOREVER);
+        trace_lock(t, 'Z', SH, FOREVER);
+        trace_lock(t, 'C', EX, FOREVER);
+        trace_lock(t, 'D', EX, 50);
+        trace_lock(t, 'E', EX, 50);
+        trace_lock(t, 'F', EX, FOREVER);
+        trace_lock(t, 'G', SH, AT_ONCE);
+        trace_lock(t, 'B', SH, FOREVER);
+        assert_int_equal(changes(t), 0);        /* who comes last or goes away at once changes nothing for the others */
+        trace_advance(t, 50);
+        assert_int_equal(changes(t), 1);        /* D and E, who were before F, have gone */
+        trace_end(t, 'C');
+        assert_int_equal(changes(t), 1);
+        trace_end(t, 'Z');
+        assert_int_equal(changes(t), 1);
+        trace_lock(t, 'B', EX, FOREVER);
+        assert_int_equal(changes(t), 1);        /* an upgrade comes before F */
+        trace_cancel(t, 'B');
+        assert_int_equal(changes(t), 1);
+        trace_pass(t, 'G', 7, SH, FOREVER, SH);
+        assert_int_equal(changes(t), 1);        /* a co-holder more */
+        trace_pass(t, 'H', 7, EX, AT_ONCE, SH);
+        assert_int_equal(changes(t), 0);
+        trace_unlock(t, 'A', false);
+        trace_unlock(t, 'G', false);
+        assert_int_equal(changes(t), 2);
+        trace_lock(t, 'H', EX, FOREVER);
+        trace_unlock(t, 'B', false);
+        assert_int_equal(changes(t), 2);        /* B has gone; F has it and H is first now */
+        trace_unlock(t, 'F', false);
+        assert_int_equal(changes(t), 1);        /* F has gone */
+        trace_unlock(t, 'H', false);
+        assert_int_equal(changes(t), 0);
+}
+
+static void those_who_wait_hear_of_a_loss_and_of_a_downgrade(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_lock(t, 'C', EX, FOREVER);
+        t->slow = true;
+        trace_lock(t, 'A', EX, FOREVER);
+        assert_int_equal(changes(t), 1);
+        t->slow = false;
+        trace_answer(t, OS_LOST);
+        assert_int_equal(changes(t), 2);        /* the loss; then B has it */
+        trace_lock(t, 'B', SH, FOREVER);
+        assert_int_equal(changes(t), 1);
 }
 
 static void an_id_of_the_past_names_nobody(void **state)
@@ -484,8 +779,23 @@ int main(void)
                 HISTORY(a_description_that_bears_the_lock_never_queues_behind_its_waiters),
                 HISTORY(a_passed_description_is_closed_at_the_end_and_never_unlocked),
                 HISTORY(a_detached_lock_has_no_owner_here),
+                HISTORY(a_refused_request_by_a_description_that_is_held_makes_no_holder),
+                HISTORY(nor_does_one_that_is_a_deadlock_or_too_late_or_withdrawn),
+                HISTORY(a_refused_request_leaves_a_lock_that_was_found_as_it_was),
+                HISTORY(a_found_lock_that_is_lost_is_told_by_the_answer_alone),
+                HISTORY(an_upgrade_withdrawn_too_late_goes_back_to_what_was_found),
+                HISTORY(an_upgrade_of_a_session_that_ended_goes_back_to_what_a_child_may_have_inherited),
+                HISTORY(the_last_unlock_of_a_description_counts_even_if_somebody_hoped_for_more),
+                HISTORY(what_hopes_for_more_can_be_unlocked_and_can_be_granted),
                 HISTORY(one_that_must_queue_again_gets_its_old_place),
                 HISTORY(an_older_one_displaces_the_head_that_waits_in_the_kernel),
+                HISTORY(one_that_may_not_wait_is_refused_when_an_older_one_comes_before_it),
+                HISTORY(one_that_may_not_wait_is_refused_when_an_upgrade_comes_before_it),
+                HISTORY(one_that_may_not_wait_and_whose_try_is_under_way_is_refused_too),
+                HISTORY(a_lock_that_is_detached_by_locking_again_is_named_as_gone),
+                HISTORY(holders_are_shown_by_lock_id_and_their_descriptions_are_counted),
+                HISTORY(those_who_wait_hear_of_every_change_once),
+                HISTORY(those_who_wait_hear_of_a_loss_and_of_a_downgrade),
                 HISTORY(an_id_of_the_past_names_nobody),
         };
 
