@@ -1,40 +1,23 @@
-/* The recipe's lock(file, flags) and unlock(file): a descriptor in one call, its lock detached from any session. */
+/* The recipe's lock(file, flags) and unlock(file): a descriptor in one call. */
 #include "internal.h"
 
 #include <errno.h>
-#include <stdlib.h>
-
-static int lock_detached(struct portalock_session *s, int fd, int flags)
-{
-        struct pl_writer w;
-        struct pl_reply r;
-        int e;
-
-        request_begin(s, &w, "lock");
-        pl_write_bool(&w, "fd", true);
-        pl_write_bool(&w, "detach", true);
-        pl_write_open(&w, "flags", '[');
-        pl_write_string(&w, NULL, (flags & PORTALOCK_EX) != 0 ? "LOCK_EX" : "LOCK_SH");
-        if ((flags & PORTALOCK_NB) != 0)
-                pl_write_string(&w, NULL, "LOCK_NB");
-        pl_write_close(&w, ']');
-        e = call_wait(s, &w, fd, (flags & PORTALOCK_NB) != 0 ? PL_CLIENT_NB_MS : -1, &r);
-        if (e == 0)
-                pl_reply_clear(&r);
-        return e;
-}
 
 int portalock_lock_fd(int fd, int flags)
 {
-        struct portalock_session *s;
+        portalock_session *s;
+        portalock_file *f = NULL;
         int e, error;
 
-        if (fd < 0 || ((flags & PORTALOCK_SH) != 0) == ((flags & PORTALOCK_EX) != 0) || (flags & ~7) != 0)
+        if (fd < 0 || !lock_flags_are_good(flags))
                 return PORTALOCK_E_ARGUMENT;
         e = portalock_connect(NULL, 0, &s);
         if (e == 0)
-                e = lock_detached(s, fd, flags);
+                e = portalock_attach(s, fd, &f);
+        if (e == 0)
+                e = portalock_lock(f, flags | PORTALOCK_DETACH, -1);
         error = portalock_error(s)->os_errno;
+        portalock_close(f);
         portalock_disconnect(s);
         if (e == PORTALOCK_E_OS)
                 errno = error;

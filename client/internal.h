@@ -164,6 +164,8 @@ void wait_until(struct portalock_session *s, const bool *over);
 int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t timeout_ms, struct pl_reply *reply);
 
 /* ---- lock.c ---- */
+/* Exactly one of SH and EX, and nothing unknown. */
+bool lock_flags_are_good(int flags);
 /* Notifications for files. */
 void lock_notified(struct portalock_session *s, const struct pl_reply *n);
 /* The file is being closed (its descriptor is already): give up its lock and its request; wait a little if `wait`. */
@@ -178,6 +180,7 @@ ssize_t os_send(int fd, const char *data, size_t len, int pass);
 /* 0: the other side is gone. */
 ssize_t os_receive(int fd, char *data, size_t len);
 void os_close(int fd);
+bool os_is_open(int fd);
 /* A duplicate with close-on-exec, or -errno. */
 int os_duplicate(int fd);
 /* Start the daemon on the session's address. A descriptor from which it can be read, without waiting, what it says: READY, or its last words and the end;

@@ -77,6 +77,8 @@ static int send_lock(struct lock_op *op)
         if (nonblock)
                 pl_write_string(&w, NULL, "LOCK_NB");
         pl_write_close(&w, ']');
+        if ((op->flags & PORTALOCK_DETACH) != 0)
+                pl_write_bool(&w, "detach", true);
         if (left > 0)
                 pl_write_integer(&w, "timeout_ms", left);
         if (s->callbacks.waiting != NULL && !nonblock)
@@ -110,6 +112,7 @@ static void take_lock(struct portalock_file *f, const struct pl_reply *reply)
 {
         const char *mode;
 
+        f->lock = 0;            /* null when it is detached */
         (void)pl_json_integer(pl_json_get(reply->body, "lock"), &f->lock);
         (void)pl_json_integer(pl_json_get(reply->body, "token"), &f->token);
         f->mode = pl_json_string(pl_json_get(reply->body, "mode"), &mode) && strcmp(mode, "LOCK_EX") == 0 ? PORTALOCK_EX : PORTALOCK_SH;
@@ -172,6 +175,11 @@ static void on_locked(void *arg, int code, struct pl_reply *reply)
                 finish(op, code);
 }
 
+bool lock_flags_are_good(int flags)
+{
+        return ((flags & PORTALOCK_SH) != 0) != ((flags & PORTALOCK_EX) != 0) && (flags & ~15) == 0;
+}
+
 static int64_t deadline_of(int64_t timeout_ms)
 {
         int64_t now = os_now_ms();
@@ -188,8 +196,10 @@ int portalock_lock_start(portalock_file *f, int flags, int64_t timeout_ms, void 
 
         if (e != 0)
                 return e;
-        if (((flags & PORTALOCK_SH) != 0) == ((flags & PORTALOCK_EX) != 0) || (flags & ~7) != 0)
+        if (!lock_flags_are_good(flags))
                 return client_fail(s, PORTALOCK_E_ARGUMENT, "the flags must hold exactly one of PORTALOCK_SH and PORTALOCK_EX");
+        if ((flags & PORTALOCK_DETACH) != 0 && !f->attached)
+                return client_fail(s, PORTALOCK_E_ARGUMENT, "PORTALOCK_DETACH is for attached descriptors: an opened one would end with its file");
         if (f->op != NULL)
                 return client_fail(s, PORTALOCK_E_ARGUMENT, "a lock request of this file is under way");
         op = malloc(sizeof *op);

@@ -1,6 +1,7 @@
 /* Requests under way. Each is answered exactly once: by the daemon, or by the end of the session. */
 #include "internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 void request_begin(struct portalock_session *s, struct pl_writer *w, const char *method)
@@ -22,6 +23,10 @@ int64_t request_send(struct portalock_session *s, struct pl_writer *w, int fd, i
         int error;
 
         pl_reply_end(w);
+        if (fd >= 0 && !os_is_open(fd)) {
+                request_drop(s);
+                return client_fail_os(s, EBADF, "sendmsg", "the descriptor");
+        }
         if (done != NULL)
                 r = malloc(sizeof *r);
         if (s->out.failed || (done != NULL && r == NULL) || (fd >= 0 && conn_pass(s, fd) != 0)) {

@@ -35,8 +35,12 @@ extern "C" {
 
 #define PORTALOCK_VERSION "0.1.0"
 
-/* Lock flags: the numbers of flock(2). Exactly one of SH and EX; NB: fail at once instead of waiting. */
-enum { PORTALOCK_SH = 1, PORTALOCK_EX = 2, PORTALOCK_NB = 4 };
+/*
+ * Lock flags: the numbers of flock(2). Exactly one of SH and EX; NB: fail at once instead of waiting. DETACH, for an attached descriptor only: once granted
+ * the lock lives with the descriptor's open file description alone, whatever becomes of the session; portalock_mode() stays 0, and closing the
+ * descriptor or portalock_unlock_fd() ends it.
+ */
+enum { PORTALOCK_SH = 1, PORTALOCK_EX = 2, PORTALOCK_NB = 4, PORTALOCK_DETACH = 8 };
 
 enum {
         PORTALOCK_E_LOCK_FAILED = -1,    /* NB or a timeout of 0, and somebody else has it (the recipe's LockException) */
@@ -174,7 +178,7 @@ PORTALOCK_API int portalock_attach(portalock_session *s, int fd, portalock_file 
 PORTALOCK_API int portalock_file_fd(const portalock_file *f);
 
 /*
- * Lock: flags are SH or EX, perhaps with NB. Waits at most timeout_ms (-1: for ever; 0 as NB). Locking what is locked already is a relock, an upgrade or a
+ * Lock: flags are SH or EX, perhaps with NB and DETACH. Waits at most timeout_ms (-1: for ever; 0 as NB). Locking what is locked already is a relock, an upgrade or a
  * downgrade; a refused upgrade keeps its shared lock. After success the file of an opened `f` is the one that its path names now. Waits that a
  * signal interrupts go on. A daemon that does not answer in time (timeout_ms and a second; with NB ten seconds) ends the session.
  */

@@ -25,25 +25,6 @@ struct text_table {
         bool failed;
 };
 
-/* A copy in which nothing can play tricks with a terminal or break a row: control characters become \xNN. */
-static char *printable(const char *text)
-{
-        char *out = malloc(strlen(text) * 4 + 1), *p = out;
-
-        if (out == NULL)
-                return NULL;
-        for (; *text != '\0'; text++) {
-                unsigned char c = (unsigned char)*text;
-
-                if (c < 0x20 || c == 0x7f)
-                        p += sprintf(p, "\\x%02X", c);
-                else
-                        *p++ = *text;
-        }
-        *p = '\0';
-        return out;
-}
-
 static void set_number(char *out, size_t size, int64_t n, int64_t least)
 {
         if (n < least)
@@ -150,17 +131,17 @@ static int list_json(portalock_session *s, const char *const *paths, int count)
 
 int cmd_list(int argc, char **argv)
 {
+        static const char shorts[] = ":J";
         static const struct option longs[] = {{"json", no_argument, NULL, 'J'}, {0}};
         portalock_session *s;
         const char *const *paths;
         bool json = false;
         int c, code = 0;
 
-        while ((c = getopt_long(argc, argv, "J", longs, NULL)) != -1) {
-                if (c != 'J') {
-                        fputs("lockctl list: try 'lockctl help list'\n", stderr);
-                        return EXIT_BAD_USAGE;
-                }
+        opterr = 0;
+        while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+                if (c != 'J')
+                        return bad_option("list", c, argv, shorts);
                 json = true;
         }
         s = open_session(true, &code);

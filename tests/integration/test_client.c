@@ -153,7 +153,8 @@ static void bad_arguments_are_named(void **state)
 
         assert_int_equal(portalock_lock(file, 0, -1), PORTALOCK_E_ARGUMENT);
         assert_int_equal(portalock_lock(file, PORTALOCK_SH | PORTALOCK_EX, -1), PORTALOCK_E_ARGUMENT);
-        assert_int_equal(portalock_lock(file, PORTALOCK_EX | 8, -1), PORTALOCK_E_ARGUMENT);
+        assert_int_equal(portalock_lock(file, PORTALOCK_EX | PORTALOCK_DETACH, -1), PORTALOCK_E_ARGUMENT);
+        assert_int_equal(portalock_lock(file, PORTALOCK_EX | 16, -1), PORTALOCK_E_ARGUMENT);
         assert_non_null(strstr(portalock_error(f->a)->text, "PORTALOCK_SH"));
         portalock_close(file);
         assert_int_equal(portalock_open(f->a, "/no/such/folder/file", &none), PORTALOCK_E_OS);

@@ -96,6 +96,11 @@ void os_close(int fd)
         close(fd);
 }
 
+bool os_is_open(int fd)
+{
+        return fcntl(fd, F_GETFD) >= 0;
+}
+
 int os_duplicate(int fd)
 {
         int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
