@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ANSWER_MS 10000
-
 int take_flags(int argc, char **argv, const char *const *flags, bool *found)
 {
         int i, k;

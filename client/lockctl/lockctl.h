@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /* Exit codes beside those of the command that ran: sysexits.h, as flock(1) uses them. */
 enum {
@@ -22,6 +23,8 @@ enum {
         EXIT_PEER = 76,         /* the daemon broke off or does not speak our protocol */
         EXIT_NOT_PERMITTED = 77
 };
+
+#define ANSWER_MS 10000 /* the longest that a question to the daemon may take */
 
 struct command {
         const char *name;
@@ -48,6 +51,10 @@ int cmd_help(int argc, char **argv);
 void be_called(const char *name);
 /* How many bytes of `text` fit into so many columns, characters kept whole (each taken for one column). */
 int fit_columns(const char *text, int columns);
+/* How many columns it takes. */
+int text_columns(const char *text);
+/* The columns of `list`, one line each. */
+void list_columns(FILE *out);
 /* The exit code for a failed system call on the lock file. */
 int code_of_errno(int error, const char *syscall);
 /* A copy, to be freed, in which nothing can play tricks with a terminal or break a row: control characters become \xNN. NULL: out of memory. */

@@ -29,11 +29,16 @@ const struct command commands[] = {
          "exit status: the command's, 128+N when signal N ended it or the wait; 1 (or -E) conflict, 64 usage, 65 the lock failed, 66 FILE cannot be\n"
          "opened, 69 no daemon or the command cannot be executed, 71 out of resources, 73 FILE cannot be created, 75 the lock was broken\n",
          cmd_run},
-        {"list", "[--json] [FILE]...", "show who holds and who waits",
-         "      --json   one JSON document, always\n"
+        {"list", "[OPTION]... [FILE]...", "show who holds and who waits",
+         "  -J, --json            one JSON document, always\n"
+         "  -o, --output COLUMNS  these columns, by commas (default COMMAND,PID,USER,MODE,STATE,AGE,TOKEN,PATH)\n"
+         "  -n, --noheadings      no line of headings\n"
+         "      --watch           again after each change, until interrupted\n"
          "\n"
          "A row for each lock: held through the daemon, held outside of it (by flock(1) or any other program; only while somebody waits\n"
-         "for it here, or when FILE is given), or waiting. Waiters stand under what blocks them, in the order in which they will be served.\n",
+         "for it here, or when FILE is given), or waiting. Waiters stand under what blocks them, in the order in which they will be served.\n"
+         "\n"
+         "columns:\n",
          cmd_list},
         {"ping", "", "ask the daemon for a sign of life", "", cmd_ping},
         {"stats", "", "show the daemon's counters, as JSON", "", cmd_stats},
@@ -79,6 +84,8 @@ int cmd_help(int argc, char **argv)
         printf("usage: lockctl %s%s%s\n%s.\n", c->name, c->arguments[0] != '\0' ? " " : "", c->arguments, c->summary);
         if (c->details[0] != '\0')
                 printf("\n%s", c->details);
+        if (c->run == cmd_list)
+                list_columns(stdout);
         return 0;
 }
 

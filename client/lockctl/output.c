@@ -57,6 +57,15 @@ int fit_columns(const char *text, int columns)
         return bytes;
 }
 
+int text_columns(const char *text)
+{
+        int columns = 0;
+
+        for (; *text != '\0'; text++)
+                columns += ((unsigned char)*text & 0xc0) != 0x80;
+        return columns;
+}
+
 static void say(const char *text)
 {
         char *line = printable(text);
