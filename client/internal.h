@@ -7,6 +7,7 @@
  * request.c    requests under way, each answered exactly once
  * call.c       any method; a blocking call is a request plus a wait
  * file.c       opened and attached files; lock.c their locks; direct.c a descriptor in one call; list.c what is held
+ * notify.c     what the daemon says without being asked
  * error.c      the details of the last failure
  */
 #ifndef CLIENT_INTERNAL_H
@@ -166,10 +167,13 @@ int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t 
 /* ---- lock.c ---- */
 /* Exactly one of SH and EX, and nothing unknown. */
 bool lock_flags_are_good(int flags);
-/* Notifications for files. */
-void lock_notified(struct portalock_session *s, const struct pl_reply *n);
+/* The file whose lock request has this id; NULL: none. */
+struct portalock_file *lock_waiting(struct portalock_session *s, int64_t request);
 /* The file is being closed (its descriptor is already): give up its lock and its request; wait a little if `wait`. */
 void lock_leave(portalock_file *f, bool wait);
+
+/* ---- notify.c ---- */
+void notified(struct portalock_session *s, const struct pl_reply *n);
 
 /* ---- os/: what differs between systems ---- */
 int64_t os_now_ms(void);

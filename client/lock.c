@@ -356,51 +356,13 @@ void lock_leave(portalock_file *f, bool wait)
                 wait_until(s, &over);
 }
 
-/* ---- notifications ---- */
-
-static void say_waiting(struct portalock_session *s, const struct pl_json *params)
+struct portalock_file *lock_waiting(struct portalock_session *s, int64_t request)
 {
         struct portalock_file *f;
-        int64_t id = 0, position = 0;
 
-        (void)pl_json_integer(pl_json_get(params, "id"), &id);
-        (void)pl_json_integer(pl_json_get(params, "position"), &position);
         LIST_FOREACH(f, &s->files, entry) {
-                if (f->op != NULL && f->op->request == id && s->callbacks.waiting != NULL) {
-                        s->callbacks.waiting(s->callbacks_arg, f, position, s->holders, client_take_holders(s, pl_json_get(params, "holders")));
-                        return;
-                }
+                if (f->op != NULL && f->op->request == request)
+                        return f;
         }
-}
-
-static void say_lost(struct portalock_session *s, const struct pl_json *params)
-{
-        const char *by = "";
-        struct portalock_file *f;
-        int64_t lock = 0;
-
-        (void)pl_json_integer(pl_json_get(params, "lock"), &lock);
-        (void)pl_json_string(pl_json_get(params, "by"), &by);
-        LIST_FOREACH(f, &s->files, entry) {
-                if (f->lock != lock || lock == 0)
-                        continue;
-                f->lock = 0;
-                if (s->callbacks.lost != NULL)
-                        s->callbacks.lost(s->callbacks_arg, f, by);
-                return;
-        }
-}
-
-void lock_notified(struct portalock_session *s, const struct pl_reply *n)
-{
-        char *json;
-
-        if (strcmp(n->method, "waiting") == 0) {
-                say_waiting(s, n->body);
-        } else if (strcmp(n->method, "lost") == 0) {
-                say_lost(s, n->body);
-        } else if (s->callbacks.event != NULL && n->body != NULL && (json = pl_json_print(n->body)) != NULL) {
-                s->callbacks.event(s->callbacks_arg, n->method, json);
-                free(json);
-        }
+        return NULL;
 }

@@ -33,7 +33,7 @@ static void take_lines(struct portalock_session *s)
 
         while (s->fd >= 0 && (r = conn_next(s, &reply)) > 0) {
                 if (reply.method != NULL)
-                        lock_notified(s, &reply);
+                        notified(s, &reply);
                 else if (reply.id == 0 && reply.code != 0)
                         session_end(s, client_fail_reply(s, &reply), NULL);     /* we are not served, and it says why */
                 else

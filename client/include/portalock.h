@@ -144,6 +144,17 @@ PORTALOCK_API int64_t portalock_timeout(const portalock_session *s);
  */
 PORTALOCK_API int portalock_process(portalock_session *s);
 
+/* Something that happened to a lock. Numbers are -1 and strings "" where the event has none. Valid during the callback only. */
+struct portalock_event {
+        const char *event;      /* "granted", "waiting", "released", "timed_out", "cancelled", "deadlock", "lost"; "overflow": `dropped` were left out */
+        int64_t session, lock, pid, uid, token;
+        const char *command, *client, *path;
+        int mode;               /* PORTALOCK_SH or PORTALOCK_EX; 0: none */
+        int64_t time_ms;        /* CLOCK_REALTIME */
+        int64_t dropped;
+        const char *json;       /* the notification's params, as docs/protocol.md has them */
+};
+
 /* Called for what nobody asked for at that moment; members may be NULL. What they are given is valid during the call only. */
 struct portalock_callbacks {
         /* The lock of `f` was taken away; it is not locked any more. by: "outside", or as who broke it is called. Not when the connection breaks: the
@@ -151,11 +162,14 @@ struct portalock_callbacks {
         void (*lost)(void *arg, portalock_file *f, const char *by);
         /* The lock request of `f` waits: at once, then when its position (1: next) or the holders change, at most five times a second. */
         void (*waiting)(void *arg, portalock_file *f, int64_t position, const struct portalock_holder *holders, int count);
-        /* Any other notification of the daemon, such as `event` after the method `watch`: its params as JSON text. */
-        void (*event)(void *arg, const char *method, const char *params_json);
+        /* Something happened to a lock that is watched, see portalock_watch(). */
+        void (*event)(void *arg, const struct portalock_event *e);
 };
 /* *callbacks is copied; NULL: none. `waiting` takes effect with the next lock request. */
 PORTALOCK_API void portalock_set_callbacks(portalock_session *s, const struct portalock_callbacks *callbacks, void *arg);
+
+/* Be told of what happens to the file `path` (NULL: to all) through the callback `event`, until the session ends. Blocking. */
+PORTALOCK_API int portalock_watch(portalock_session *s, const char *path);
 
 /* ---- files ---- */
 

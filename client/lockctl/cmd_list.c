@@ -241,12 +241,11 @@ static int show(struct listing *l)
         return code == 0 && fflush(stdout) != 0 ? EXIT_NO_OUTPUT : code;
 }
 
-static void on_event(void *arg, const char *method, const char *params_json)
+static void on_event(void *arg, const struct portalock_event *e)
 {
         struct listing *l = arg;
 
-        (void)method;
-        (void)params_json;
+        (void)e;
         l->changed = true;
 }
 
@@ -256,13 +255,11 @@ static int watch(struct listing *l)
         struct portalock_callbacks callbacks = {.event = on_event};
         int64_t shown_ms, due_ms;
         struct os_event e;
-        char *json;
         int code = 0;
 
         portalock_set_callbacks(l->session, &callbacks, l);
-        if (portalock_call_wait(l->session, "watch", NULL, ANSWER_MS, &json) != 0)
+        if (watch_files(l->session, l->paths, l->count) != 0)
                 return report_failure(l->session, NULL);
-        free(json);
         os_catch_signals();
         while (code == 0) {
                 l->changed = false;

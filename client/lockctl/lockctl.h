@@ -40,6 +40,8 @@ int cmd_run(int argc, char **argv);
 /* flock(1): we were called by that name. */
 int flock_main(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+int cmd_watch(int argc, char **argv);
+int cmd_break(int argc, char **argv);
 int cmd_ping(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
@@ -75,6 +77,8 @@ void describe_age(char *out, size_t size, int64_t ms);
 int report_failure(portalock_session *s, const char *path);
 
 /* ---- session of a subcommand ---- */
+/* portalock_watch() for each path, for everything without any. */
+int watch_files(portalock_session *s, const char *const *paths, int count);
 /* No arguments and options but those in `flags` ("force", NULL-ended): -1 to go on, else an exit code. found[i] is set for flags[i]. */
 int take_flags(int argc, char **argv, const char *const *flags, bool *found);
 /* Connect to a running daemon. NULL after a complaint, with *code; quiet: nothing is said and NULL means that none runs. */

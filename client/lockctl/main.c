@@ -40,6 +40,16 @@ const struct command commands[] = {
          "\n"
          "columns:\n",
          cmd_list},
+        {"watch", "[--json] [FILE]...", "show what happens to locks, as it happens",
+         "  -J, --json   each event as a line of JSON\n"
+         "\n"
+         "Events: granted, waiting, released, timed_out, cancelled, deadlock, lost; overflow when we did not read fast enough.\n",
+         cmd_watch},
+        {"break", "[--yes] ID", "take a lock away from whoever holds it",
+         "  -y, --yes   without asking\n"
+         "\n"
+         "ID is the lock's, as 'lockctl list -o LOCK,COMMAND,PID,PATH' shows it. Its holder is told; a command under 'lockctl run' is ended.\n",
+         cmd_break},
         {"ping", "", "ask the daemon for a sign of life", "", cmd_ping},
         {"stats", "", "show the daemon's counters, as JSON", "", cmd_stats},
         {"stop", "[--force]", "stop the daemon", "      --force   even if locks by path are held, which end with it\n", cmd_stop},
