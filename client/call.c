@@ -1,93 +1,137 @@
-/* A blocking call is a request plus a wait with a deadline. */
+/* Any method of the protocol. A blocking call is a request plus a wait. */
 #include "internal.h"
 
-#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-void call_begin(struct portalock_session *s, struct pl_writer *w, const char *method)
+void wait_until(struct portalock_session *s, const bool *over)
 {
-        s->out.len = 0;
-        s->out.failed = false;
-        pl_request_begin(w, &s->out, ++s->last_id, method);
+        int64_t timeout;
+
+        for (;;) {
+                (void)portalock_process(s);
+                if (*over)
+                        return;
+                timeout = portalock_timeout(s);
+                os_wait(portalock_fd(s), (portalock_events(s) & PORTALOCK_WRITABLE) != 0, timeout < 0 ? NEVER : os_now_ms() + timeout);
+        }
 }
 
-static int broken(struct portalock_session *s)
+struct waited {
+        bool over;
+        int code;
+        struct pl_reply reply;
+};
+
+static void on_answer(void *arg, int code, struct pl_reply *reply)
 {
-        conn_close(s);
-        return client_fail(s, PORTALOCK_E_CONNECTION, "the connection to the daemon broke");
+        struct waited *w = arg;
+
+        w->over = true;
+        w->code = code;
+        if (code != 0)
+                return;
+        w->reply = *reply;
+        reply->doc = NULL;      /* moved */
 }
 
-/* Take request `id` back. Its answer still comes: CANCELLED, or what had been decided before. */
-static void withdraw(struct portalock_session *s, int64_t id)
+int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t timeout_ms, struct pl_reply *reply)
+{
+        struct waited waited = {0};
+        int64_t id = request_send(s, w, fd, timeout_ms < 0 ? NEVER : os_now_ms() + timeout_ms, on_answer, &waited);
+
+        if (id < 0)
+                return (int)id;
+        wait_until(s, &waited.over);
+        *reply = waited.reply;
+        return waited.code;
+}
+
+/* The members of params_json (an object, or NULL), as they are, into the open params of `w`. */
+static int write_params(struct portalock_session *s, struct pl_writer *w, const char *params_json)
+{
+        struct pl_json *doc = NULL;
+        char *text = NULL;
+        int e = 0;
+
+        if (params_json == NULL)
+                return 0;
+        if (pl_json_parse(params_json, strlen(params_json), &doc) != 0 || pl_json_type(doc) != PL_JSON_OBJECT)
+                e = client_fail(s, PORTALOCK_E_ARGUMENT, "params must be the text of one JSON object");
+        else if ((text = pl_json_print(doc)) == NULL)
+                e = client_no_memory(s);
+        else
+                pl_buf_append(w->buf, text + 1, strlen(text) - 2);      /* without its braces */
+        free(text);
+        pl_json_free(doc);
+        if (e != 0)
+                request_drop(s);
+        return e;
+}
+
+static int begin_call(struct portalock_session *s, struct pl_writer *w, const char *method, const char *params_json)
+{
+        int e = client_usable(s);
+
+        if (e != 0)
+                return e;
+        request_begin(s, w, method);
+        return write_params(s, w, params_json);
+}
+
+int portalock_call_wait(portalock_session *s, const char *method, const char *params_json, int64_t timeout_ms, char **json)
 {
         struct pl_writer w;
+        struct pl_reply r;
+        int e;
 
-        call_begin(s, &w, "cancel");
-        pl_write_integer(&w, "id", id);
-        pl_reply_end(&w);
-        conn_send(s, -1);
+        *json = NULL;
+        e = begin_call(s, &w, method, params_json);
+        if (e == 0)
+                e = call_wait(s, &w, -1, timeout_ms, &r);
+        if (e != 0)
+                return e;
+        *json = pl_json_print(r.body);
+        pl_reply_clear(&r);
+        return *json != NULL ? 0 : client_no_memory(s);
 }
 
-/* The answer to request `id`, if it is there: 1 with *reply, 0 not yet, negative with the error set. */
-static int look(struct portalock_session *s, int64_t id, struct pl_reply *reply)
-{
-        int r;
+struct call {
+        struct portalock_session *session;
+        void (*done)(void *arg, int result, const char *json);
+        void *arg;
+};
 
-        while ((r = conn_next(s, reply)) > 0) {
-                if (reply->method == NULL && reply->id == id)
-                        return 1;
-                if (reply->method == NULL && reply->id == 0 && reply->code != 0)
-                        return 1;       /* the daemon does not serve us, and says why */
-                pl_reply_clear(reply);
-        }
-        if (r == 0)
-                return 0;
-        conn_close(s);
-        return client_fail(s, PORTALOCK_E_PROTOCOL, "%.300s: the answer is not one of portalockd", s->address.path);
+static void on_called(void *arg, int code, struct pl_reply *reply)
+{
+        struct call *c = arg;
+        char *json = NULL;
+
+        if (code == 0 && (json = pl_json_print(reply->body)) == NULL)
+                code = client_no_memory(c->session);
+        c->done(c->arg, code, json);
+        free(json);
+        free(c);
 }
 
-int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t timeout_ms, const struct interruption *i, struct pl_reply *reply)
+int portalock_call(portalock_session *s, const char *method, const char *params_json, void (*done)(void *arg, int result, const char *json), void *arg)
 {
-        int64_t deadline = timeout_ms < 0 ? INT64_MAX : os_now_ms() + timeout_ms;
-        int64_t id = s->last_id;
-        bool withdrawn = false;
-        int r;
+        struct pl_writer w;
+        struct call *c;
+        int64_t id;
+        int e = begin_call(s, &w, method, params_json);
 
-        pl_reply_end(w);
-        if (s->out.failed)
-                return client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
-        conn_send(s, fd);
-        for (;;) {
-                bool alive = conn_process(s) == 0;
-
-                r = look(s, id, reply);     /* what came before the end still counts */
-                if (r < 0)
-                        return r;
-                if (r > 0)
-                        break;
-                if (!alive)
-                        return broken(s);
-                r = os_wait(s->fd, s->out_sent < s->out.len, deadline);
-                if (r == -EINTR) {
-                        if (!withdrawn && s->out_sent == s->out.len && i != NULL && i->asked != NULL && i->asked(i->arg)) {
-                                withdrawn = true;
-                                deadline = os_now_ms() + CALL_MAX_MS;
-                                withdraw(s, id);
-                        }
-                        continue;
-                }
-                if (r == 0) {
-                        conn_close(s);
-                        return client_fail(s, PORTALOCK_E_CONNECTION, "the daemon (pid %lld) did not answer in time", s->daemon_pid);
-                }
-                if (r < 0)
-                        return broken(s);
+        if (e != 0)
+                return e;
+        c = malloc(sizeof *c);
+        if (c == NULL) {
+                request_drop(s);
+                return client_no_memory(s);
         }
-        if (reply->code == 0) {
-                client_worked(s);
+        *c = (struct call){s, done, arg};
+        id = request_send(s, &w, -1, NEVER, on_called, c);
+        if (id >= 0)
                 return 0;
-        }
-        r = client_fail_reply(s, reply);
-        pl_reply_clear(reply);
-        return r;
+        free(c);
+        return (int)id;
 }

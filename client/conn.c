@@ -1,31 +1,55 @@
-/* The connection machine: bytes out, a descriptor with the first of them, lines in. It never waits. */
+/* The connection: bytes out, each descriptor with the first byte of its line, lines in. It never waits. */
 #include "internal.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #define READ_BYTES 65536
 
-void conn_send(struct portalock_session *s, int fd)
+static void drop_passed(struct portalock_session *s, struct passed *p)
 {
-        s->out_sent = 0;
-        s->out_fd = fd;
+        TAILQ_REMOVE(&s->passed, p, entry);
+        if (p->owned)
+                os_close(p->fd);
+        free(p);
 }
 
-int conn_process(struct portalock_session *s)
+int conn_flush(struct portalock_session *s)
+{
+        struct passed *p;
+        size_t end;
+        ssize_t n;
+        int fd;
+
+        while (s->out_sent < s->out.len) {
+                p = TAILQ_FIRST(&s->passed);
+                fd = -1;
+                end = s->out.len;
+                if (p != NULL && p->offset == s->out_sent) {
+                        fd = p->fd;
+                        p = TAILQ_NEXT(p, entry);
+                }
+                if (p != NULL)
+                        end = p->offset;        /* one descriptor a message */
+                n = os_send(s->fd, s->out.data + s->out_sent, end - s->out_sent, fd);
+                if (n == -EAGAIN)
+                        return 0;
+                if (n < 0)
+                        return -1;
+                if (fd >= 0)
+                        drop_passed(s, TAILQ_FIRST(&s->passed));
+                s->out_sent += (size_t)n;
+        }
+        s->out.len = s->out_sent = 0;
+        return 0;
+}
+
+int conn_receive(struct portalock_session *s)
 {
         char *room;
         size_t want;
         ssize_t n;
 
-        while (s->out_sent < s->out.len) {
-                n = os_send(s->fd, s->out.data + s->out_sent, s->out.len - s->out_sent, s->out_fd);
-                if (n == -EAGAIN)
-                        break;
-                if (n < 0)
-                        return -1;
-                s->out_fd = -1;
-                s->out_sent += (size_t)n;
-        }
         for (;;) {
                 want = pl_frame_reserve(&s->frame, READ_BYTES, &room);
                 if (want == 0)
@@ -53,9 +77,44 @@ int conn_next(struct portalock_session *s, struct pl_reply *reply)
         return 1;
 }
 
+int conn_pass(struct portalock_session *s, int fd)
+{
+        struct passed *p = malloc(sizeof *p);
+
+        if (p == NULL)
+                return -1;
+        *p = (struct passed){.offset = s->out_line, .fd = fd};
+        TAILQ_INSERT_TAIL(&s->passed, p, entry);
+        return 0;
+}
+
+int conn_keep_passed(struct portalock_session *s)
+{
+        struct passed *p = TAILQ_LAST(&s->passed, passed_list);
+        int fd;
+
+        if (p == NULL || p->owned)
+                return 0;
+        fd = os_duplicate(p->fd);
+        if (fd < 0) {
+                drop_passed(s, p);
+                return fd;
+        }
+        p->fd = fd;
+        p->owned = true;
+        return 0;
+}
+
 void conn_close(struct portalock_session *s)
 {
+        struct passed *p;
+
         if (s->fd >= 0)
                 os_close(s->fd);
         s->fd = -1;
+        while ((p = TAILQ_FIRST(&s->passed)) != NULL)
+                drop_passed(s, p);
+        s->out.len = s->out_sent = 0;
+        s->out.failed = false;
+        pl_frame_clear(&s->frame);
 }

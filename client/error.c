@@ -35,7 +35,7 @@ int client_fail_os(struct portalock_session *s, int error, const char *syscall_n
         return PORTALOCK_E_OS;
 }
 
-static void take_holders(struct portalock_session *s, const struct pl_json *list)
+int client_take_holders(struct portalock_session *s, const struct pl_json *list)
 {
         const struct pl_json *n;
         const char *text;
@@ -57,7 +57,7 @@ static void take_holders(struct portalock_session *s, const struct pl_json *list
                         h->mode = PORTALOCK_EX;
                 h->outside = pl_json_get(n, "lock") == NULL;
         }
-        s->error.holder_count = count;
+        return count;
 }
 
 int client_fail_reply(struct portalock_session *s, const struct pl_reply *r)
@@ -72,15 +72,48 @@ int client_fail_reply(struct portalock_session *s, const struct pl_reply *r)
                 s->error.os_errno = pl_errno_value(name);
         if (pl_json_string(pl_json_get(r->body, "syscall"), &name))
                 snprintf(s->syscall, sizeof s->syscall, "%s", name);
-        take_holders(s, pl_json_get(r->body, "holders"));
+        s->error.holder_count = client_take_holders(s, pl_json_get(r->body, "holders"));
         return code;
+}
+
+int client_no_memory(struct portalock_session *s)
+{
+        return client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
 }
 
 int client_usable(struct portalock_session *s)
 {
         if (s->owner != getpid())
                 return client_fail(s, PORTALOCK_E_FORKED, "this session belongs to process %ld, from which this one was forked", (long)s->owner);
-        if (s->fd < 0)
-                return client_fail(s, PORTALOCK_E_CONNECTION, "the connection to the daemon is gone");
+        if (s->state == SESSION_ENDED) {
+                session_report_end(s);
+                return s->ended_code;
+        }
+        if (s->state != SESSION_READY)
+                return client_fail(s, PORTALOCK_E_ARGUMENT, "the session is not connected yet");
         return 0;
+}
+
+const char *portalock_strerror(int code)
+{
+        if (code == 0)
+                return "success";
+        if (code < 0 && code >= PORTALOCK_E_NOT_FOUND)
+                return pl_error_sentence(-code);
+        switch (code) {
+        case PORTALOCK_E_NO_DAEMON:
+                return "no daemon can be reached or started";
+        case PORTALOCK_E_CONNECTION:
+                return "the connection to the daemon broke";
+        case PORTALOCK_E_PROTOCOL:
+                return "the daemon does not speak this protocol";
+        case PORTALOCK_E_ARGUMENT:
+                return "an argument is wrong";
+        case PORTALOCK_E_NO_MEMORY:
+                return "out of memory";
+        case PORTALOCK_E_FORKED:
+                return "the session belongs to the parent process";
+        default:
+                return "unknown error";
+        }
 }

@@ -1,4 +1,15 @@
-/* The library's inside: conn.c (the connection machine, never blocks), call.c (a call is a request plus a wait), api.c, file.c and list.c (the public calls). */
+/*
+ * The library's inside. Nothing waits but wait_until() in call.c.
+ *
+ * session.c    the session: accessors, what a loop needs, portalock_process(), the end
+ * connect.c    from nothing to a greeted daemon, starting it if need be
+ * conn.c       bytes and descriptors out, lines in
+ * request.c    requests under way, each answered exactly once
+ * call.c       any method; a blocking call is a request plus a wait
+ * file.c       opened and attached files; lock.c their locks; direct.c a descriptor in one call; list.c what is held
+ * notify.c     what the daemon says without being asked
+ * error.c      the details of the last failure
+ */
 #ifndef CLIENT_INTERNAL_H
 #define CLIENT_INTERNAL_H
 
@@ -8,81 +19,185 @@
 #include "portalock.h"
 
 #include <stdbool.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
 #define HOLDERS_MAX 16
+#define CALL_MAX_MS 10000       /* the longest a request that never queues may take */
+#define NEVER INT64_MAX
+
+/* Runs exactly once: code 0 with a result, else an error that is set in the session; the reply is NULL when none came. May take reply->doc over. */
+typedef void request_done(void *arg, int code, struct pl_reply *reply);
+
+struct request {
+        int64_t id, deadline_ms;
+        request_done *done;
+        void *arg;
+        UT_hash_handle hh;
+};
+
+/* A descriptor that travels with the byte at `offset` of the unsent ones. */
+struct passed {
+        size_t offset;
+        int fd;
+        bool owned;
+        TAILQ_ENTRY(passed) entry;
+};
+
+enum session_state {
+        SESSION_PAUSING,        /* connects again at resume_ms */
+        SESSION_STARTING,       /* a daemon is being started; report_fd tells */
+        SESSION_GREETING,       /* connected, hello is under way */
+        SESSION_READY,
+        SESSION_ENDED           /* ended_code and ended_text say why */
+};
 
 struct portalock_session {
+        enum session_state state;
         int fd;                         /* -1: no connection */
         pid_t owner;                    /* the process that connected: a fork's child may only close */
+        bool concurrent, may_spawn, in_process;
         struct pl_address address;
+        /* while it connects */
+        char client[PL_CLIENT_BYTES_MAX + 1];
+        int64_t connect_deadline_ms, resume_ms, pause_ms;
+        int report_fd;
+        char words[400];                /* what the daemon says as it starts */
+        size_t words_len;
+        void (*connected)(void *arg, portalock_session *s, int result);
+        void *connected_arg;
+        /* the connection */
         struct pl_frame frame;
-        struct pl_buf out;              /* unsent bytes */
-        size_t out_sent;
-        int out_fd;                     /* travels with the first byte of `out`; -1: none */
+        struct pl_buf out;              /* unsent bytes from out_sent on */
+        size_t out_sent, out_line;      /* out_line: where the line that is being written begins */
+        TAILQ_HEAD(passed_list, passed) passed;
+        struct request *requests;       /* by id */
+        int64_t earliest_ms;            /* no deadline of a request is before this */
         int64_t last_id, id;
         long long daemon_pid;
         char version[32];
+        LIST_HEAD(, portalock_file) files;
+        struct portalock_callbacks callbacks;
+        void *callbacks_arg;
+        /* the last failure */
         struct portalock_error_info error;
         struct portalock_holder holders[HOLDERS_MAX];
         char commands[HOLDERS_MAX][64], clients[HOLDERS_MAX][64];
         char text[512], syscall[32];
+        int ended_code, ended_errno;
+        char ended_text[512];
 };
+
+struct lock_op;
 
 struct portalock_file {
         struct portalock_session *session;
         int fd;
+        bool attached;                  /* the caller's descriptor */
         int64_t lock, token;            /* 0: not locked */
-        char *path;                     /* absolute */
+        int mode;
+        char *path;                     /* absolute; NULL: attached */
+        struct lock_op *op;             /* the lock request under way */
+        LIST_HEAD(, unlock_op) unlocks; /* those under way */
+        LIST_ENTRY(portalock_file) entry;
 };
 
 /* ---- error.c ---- */
 int client_fail(struct portalock_session *s, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int client_fail_os(struct portalock_session *s, int error, const char *syscall_name, const char *path);
+int client_no_memory(struct portalock_session *s);
 /* The error of a reply, holders included. */
 int client_fail_reply(struct portalock_session *s, const struct pl_reply *r);
 void client_worked(struct portalock_session *s);
-/* 0, or PORTALOCK_E_FORKED, PORTALOCK_E_CONNECTION: may this session be used? */
+/* 0, or the error that says why this session cannot be used. */
 int client_usable(struct portalock_session *s);
+/* Holders of an error or of a notification into s->holders; how many. */
+int client_take_holders(struct portalock_session *s, const struct pl_json *list);
 
-/* ---- conn.c: never blocks ---- */
-/* A line for the daemon is s->out from `start` on; `fd` (borrowed until sent, -1: none) goes with it. */
-void conn_send(struct portalock_session *s, int fd);
-/* Move bytes both ways as far as they go. 0, or -1 when the connection is broken. */
-int conn_process(struct portalock_session *s);
+/* ---- connect.c ---- */
+/* Go as far as can be gone without waiting. */
+void connect_step(struct portalock_session *s);
+
+/* ---- conn.c ---- */
+/* Both: 0, or -1 when the connection is broken. */
+int conn_flush(struct portalock_session *s);
+int conn_receive(struct portalock_session *s);
 /* The next line that came: 1 and *reply (to be cleared), 0 none, -1 not our protocol. */
 int conn_next(struct portalock_session *s, struct pl_reply *reply);
+/* Pass `fd` with the line that is being written. Owned descriptors are closed when sent. 0 or -1: no memory. */
+int conn_pass(struct portalock_session *s, int fd);
+/* What could not be sent at once must outlive its owner: duplicate the descriptors of the line. 0 or -errno. */
+int conn_keep_passed(struct portalock_session *s);
 void conn_close(struct portalock_session *s);
 
-/* ---- call.c ---- */
-/* The longest a request that never queues may take. */
-#define CALL_MAX_MS 10000
+/* ---- request.c ---- */
+/* Begin a line; the caller writes its params, then request_send() or request_drop(). */
+void request_begin(struct portalock_session *s, struct pl_writer *w, const char *method);
+/*
+ * Send it, with `fd` (borrowed) if that is not -1. `done` NULL: no answer is of interest. Returns its id, or a negative error code (then `done` does
+ * not run). A broken connection is not an error here: `done` tells.
+ */
+int64_t request_send(struct portalock_session *s, struct pl_writer *w, int fd, int64_t deadline_ms, request_done *done, void *arg);
+void request_drop(struct portalock_session *s);
+/* The answer must come by `deadline_ms` now. */
+void request_hurry(struct portalock_session *s, int64_t id, int64_t deadline_ms);
+/* Take back request `id`: its answer still comes, CANCELLED or what was decided before. */
+void request_cancel(struct portalock_session *s, int64_t id);
+void request_answered(struct portalock_session *s, struct pl_reply *reply);
+/* Is a request late? Recomputes earliest_ms. */
+bool request_overdue(struct portalock_session *s, int64_t now_ms);
+/* All are answered with the error `code`, whose details are set each time by s->ended_text. */
+void request_fail_all(struct portalock_session *s, int code);
+void request_forget_all(struct portalock_session *s);
 
-/* Asked when a signal has interrupted the wait; true: give up. */
-struct interruption {
-        bool (*asked)(void *arg);
-        void *arg;
-};
-/* Begin a request: the caller writes its params, then call_wait(). */
-void call_begin(struct portalock_session *s, struct pl_writer *w, const char *method);
-/* Send it, with `fd` if that is not -1, and wait for its answer at most timeout_ms (-1: for ever). 0 with *reply (result), else the error is set. */
-int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t timeout_ms, const struct interruption *i, struct pl_reply *reply);
+/* ---- session.c ---- */
+/* The session is of no more use; what is under way is told so. */
+void session_end(struct portalock_session *s, int code, const char *text);
+void session_report_end(struct portalock_session *s);
+
+/* ---- call.c ---- */
+/* Process the session until *over. Everything under way ends some day, at the latest with the session. */
+void wait_until(struct portalock_session *s, const bool *over);
+/* Send what was begun, with `fd` if that is not -1, and wait for its answer at most timeout_ms (-1: for ever). 0 with *reply (to be cleared), else the error is set. */
+int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t timeout_ms, struct pl_reply *reply);
+
+/* ---- lock.c ---- */
+/* Exactly one of SH and EX, and nothing unknown. */
+bool lock_flags_are_good(int flags);
+/* The file whose lock request has this id; NULL: none. */
+struct portalock_file *lock_waiting(struct portalock_session *s, int64_t request);
+/* The file is being closed (its descriptor is already): give up its lock and its request; wait a little if `wait`. */
+void lock_leave(portalock_file *f, bool wait);
+
+/* ---- notify.c ---- */
+void notified(struct portalock_session *s, const struct pl_reply *n);
 
 /* ---- os/: what differs between systems ---- */
 int64_t os_now_ms(void);
-/* Wait until the session's connection can be read (or written, if `write`). 1 ready, 0 time is over, -EINTR a signal came, else -errno. */
-int os_wait(int fd, bool write, int64_t deadline_ms);
+/* Wait until `fd` (-1: nothing) can be read, or written too if `write`, until deadline_ms, or until a signal comes. */
+void os_wait(int fd, bool write, int64_t deadline_ms);
 /* Bytes, with descriptor `pass` if that is not -1, over the connection: how many, or -errno. Neither waits. */
 ssize_t os_send(int fd, const char *data, size_t len, int pass);
 /* 0: the other side is gone. */
 ssize_t os_receive(int fd, char *data, size_t len);
 void os_close(int fd);
-/* Start the daemon on the session's address and wait until it listens. 0, or an error code with the error set. */
+bool os_is_open(int fd);
+/* A duplicate with close-on-exec, or -errno. */
+int os_duplicate(int fd);
+/* Start the daemon on the session's address. A descriptor from which it can be read, without waiting, what it says: READY, or its last words and the end;
+   or an error code with the error set. */
 int os_spawn_daemon(struct portalock_session *s);
+/* As os_receive(), from what os_spawn_daemon() gave. */
+ssize_t os_read_report(int fd, char *data, size_t len);
 /* Open a lock file by the rules of portalock_open(). A descriptor or -errno. */
 int os_open(const char *path, bool for_writing);
 /* Does `fd` still stand for what `path` names? */
 bool os_is_current(int fd, const char *path);
+/* LOCK_UN: 0 or -errno. */
+int os_unlock(int fd);
 /* `path` made absolute, to be freed; NULL with errno. */
 char *os_absolute(const char *path);
 

@@ -16,14 +16,14 @@ static int take_page(struct portalock_session *s, const char *path, char **after
         const char *next = NULL;
         int e;
 
-        call_begin(s, &w, "list");
+        request_begin(s, &w, "list");
         if (path != NULL)
                 pl_write_string(&w, "path", path);
         if (*after != NULL)
                 pl_write_string(&w, "after", *after);
         free(*after);
         *after = NULL;
-        e = call_wait(s, &w, -1, CALL_MAX_MS, NULL, &r);
+        e = call_wait(s, &w, -1, CALL_MAX_MS, &r);
         if (e != 0)
                 return e;
         for (n = pl_json_first(pl_json_get(r.body, "locks")); n != NULL && e == 0; n = pl_json_next(n))
@@ -40,7 +40,7 @@ static int walk_path(struct portalock_session *s, const char *path, file_taker t
         int e;
 
         if (path != NULL && (absolute = os_absolute(path)) == NULL)
-                return client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
+                return client_no_memory(s);
         do
                 e = take_page(s, absolute, &after, take, arg);
         while (e == 0 && after != NULL);
@@ -142,11 +142,11 @@ int portalock_list_json(portalock_session *s, const char *const *paths, int coun
         *json = NULL;
         pl_buf_append(&b, head, sizeof head - 1);
         if (b.failed)
-                return client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
+                return client_no_memory(s);
         e = walk(s, paths, count, take_text, &b);
         pl_buf_append(&b, tail, sizeof tail);   /* with its NUL */
         if (e == 0 && b.failed)
-                e = client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
+                e = client_no_memory(s);
         if (e == 0)
                 *json = b.data;
         else

@@ -2,6 +2,7 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -71,6 +72,11 @@ int main(int argc, char **argv)
                 case 'r':
                         if (!number("--ready-fd", optarg, INT32_MAX, &fd))
                                 return DAEMON_EXIT_USAGE;
+                        /* Before anything else is opened: a number that is not open yet would later be a descriptor of ours. */
+                        if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) != 0) {
+                                fprintf(stderr, "portalockd: --ready-fd %lld is not an open descriptor\n", (long long)fd);
+                                return DAEMON_EXIT_USAGE;
+                        }
                         o.ready_fd = (int)fd;
                         break;
                 case 'V':

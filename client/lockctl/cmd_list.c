@@ -2,175 +2,332 @@
 #include "lockctl.h"
 
 #include "os.h"
+#include "table.h"
 
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-enum column { COMMAND, PID, USER, MODE, STATE, AGE, TOKEN, PATH, COLUMNS };
+#define REDRAW_MS 200   /* at most so often */
+#define REFRESH_MS 1000 /* ages grow */
 
-static const char *const headings[COLUMNS] = {"COMMAND", "PID", "USER", "MODE", "STATE", "AGE", "TOKEN", "PATH"};
-static const bool right[COLUMNS] = {[PID] = true, [AGE] = true, [TOKEN] = true};
-
-struct text_row {
-        char *cells[COLUMNS];
+struct cells {
+        char text[300];
 };
 
-struct text_table {
-        struct text_row *rows;
-        size_t count, room;
-        int width[COLUMNS];
-        bool failed;
-};
+typedef void column_writer(struct cells *c, const struct portalock_row *r);
 
-/* A copy in which nothing can play tricks with a terminal or break a row: control characters become \xNN. */
-static char *printable(const char *text)
-{
-        char *out = malloc(strlen(text) * 4 + 1), *p = out;
-
-        if (out == NULL)
-                return NULL;
-        for (; *text != '\0'; text++) {
-                unsigned char c = (unsigned char)*text;
-
-                if (c < 0x20 || c == 0x7f)
-                        p += sprintf(p, "\\x%02X", c);
-                else
-                        *p++ = *text;
-        }
-        *p = '\0';
-        return out;
-}
-
-static void set_number(char *out, size_t size, int64_t n, int64_t least)
+static void write_number(struct cells *c, int64_t n, int64_t least)
 {
         if (n < least)
-                snprintf(out, size, "-");
+                snprintf(c->text, sizeof c->text, "-");
         else
-                snprintf(out, size, "%" PRId64, n);
+                snprintf(c->text, sizeof c->text, "%" PRId64, n);
+}
+
+static void write_text(struct cells *c, const char *text)
+{
+        snprintf(c->text, sizeof c->text, "%s", text[0] != '\0' ? text : "-");
+}
+
+/* The command that runs, as the client called itself; waiters stand under what blocks them. */
+static void write_command(struct cells *c, const struct portalock_row *r)
+{
+        const char *name = r->client[0] != '\0' ? r->client : r->command[0] != '\0' ? r->command : "-";
+
+        snprintf(c->text, sizeof c->text, "%s%s", strcmp(r->state, "waiting") == 0 ? "  " : "", name);
+}
+
+static void write_pid(struct cells *c, const struct portalock_row *r)
+{
+        write_number(c, r->pid, 1);
+}
+
+static void write_user(struct cells *c, const struct portalock_row *r)
+{
+        os_user_name(r->uid, c->text, sizeof c->text);
+}
+
+static void write_uid(struct cells *c, const struct portalock_row *r)
+{
+        write_number(c, r->uid, 0);
+}
+
+static void write_mode(struct cells *c, const struct portalock_row *r)
+{
+        write_text(c, r->mode == PORTALOCK_EX ? "LOCK_EX" : "LOCK_SH");
+}
+
+static void write_state(struct cells *c, const struct portalock_row *r)
+{
+        write_text(c, r->state);
+}
+
+static void write_age(struct cells *c, const struct portalock_row *r)
+{
+        describe_age(c->text, sizeof c->text, r->age_ms);
+}
+
+static void write_age_ms(struct cells *c, const struct portalock_row *r)
+{
+        write_number(c, r->age_ms, 0);
+}
+
+static void write_token(struct cells *c, const struct portalock_row *r)
+{
+        write_number(c, r->token, 1);
+}
+
+static void write_lock(struct cells *c, const struct portalock_row *r)
+{
+        write_number(c, r->lock, 1);
+}
+
+static void write_session(struct cells *c, const struct portalock_row *r)
+{
+        write_number(c, r->session, 1);
+}
+
+static void write_position(struct cells *c, const struct portalock_row *r)
+{
+        write_number(c, r->position, 1);
+}
+
+static void write_timeout(struct cells *c, const struct portalock_row *r)
+{
+        describe_age(c->text, sizeof c->text, r->timeout_ms);
+}
+
+static void write_process(struct cells *c, const struct portalock_row *r)
+{
+        write_text(c, r->command);
+}
+
+static const struct column {
+        const char *name;
+        bool right;
+        column_writer *write;   /* NULL: PATH, which may be longer than a cell */
+        const char *about;
+} columns[] = {
+        {"COMMAND", false, write_command, "the command under the lock, as the client named itself, else its process"},
+        {"PID", true, write_pid, "process id"},
+        {"USER", false, write_user, "user name"},
+        {"MODE", false, write_mode, "LOCK_EX or LOCK_SH"},
+        {"STATE", false, write_state, "held, waiting, or outside: held by a program that does not use the daemon"},
+        {"AGE", true, write_age, "held or waiting for so long"},
+        {"TOKEN", true, write_token, "grows with each grant"},
+        {"PATH", false, NULL, "the file"},
+        {"AGE-MS", true, write_age_ms, "AGE in milliseconds"},
+        {"LOCK", true, write_lock, "the id that 'lockctl break' takes"},
+        {"POSITION", true, write_position, "place in the queue, 1 is next"},
+        {"PROCESS", false, write_process, "name of the process that is connected"},
+        {"SESSION", true, write_session, "id of the connection"},
+        {"TIMEOUT", true, write_timeout, "how long it is ready to wait in all"},
+        {"UID", true, write_uid, "user id"},
+};
+#define COLUMNS (sizeof columns / sizeof columns[0])
+#define DEFAULT_COLUMNS "COMMAND,PID,USER,MODE,STATE,AGE,TOKEN,PATH"
+
+void list_columns(FILE *out)
+{
+        size_t i;
+
+        for (i = 0; i < COLUMNS; i++)
+                fprintf(out, "  %-9s %s\n", columns[i].name, columns[i].about);
+}
+
+struct listing {
+        portalock_session *session;
+        const char *const *paths;
+        int count;
+        bool json, headings, watch, changed;
+        const struct column *chosen[TABLE_COLUMNS_MAX];
+        struct text_table table;
+};
+
+static const struct column *find_column(const char *name, size_t len)
+{
+        size_t i;
+
+        for (i = 0; i < COLUMNS; i++) {
+                if (strlen(columns[i].name) == len && strncasecmp(columns[i].name, name, len) == 0)
+                        return &columns[i];
+        }
+        return NULL;
+}
+
+/* -1, or the exit code of a mistake. */
+static int choose_columns(struct listing *l, const char *names)
+{
+        struct text_table *t = &l->table;
+        size_t len;
+
+        t->columns = 0;
+        for (;;) {
+                const struct column *c;
+
+                len = strcspn(names, ",");
+                c = find_column(names, len);
+                if (c == NULL)
+                        return bad_usage("list", "no such column: '%.*s'", (int)len, names);
+                if (t->columns == TABLE_COLUMNS_MAX)
+                        return bad_usage("list", "more than %d columns", TABLE_COLUMNS_MAX);
+                l->chosen[t->columns] = c;
+                t->headings[t->columns] = c->name;
+                t->right[t->columns++] = c->right;
+                if (names[len] == '\0')
+                        return -1;
+                names += len + 1;
+        }
 }
 
 static void add_row(void *arg, const struct portalock_row *r)
 {
-        const char *name = r->client[0] != '\0' ? r->client : r->command[0] != '\0' ? r->command : "-";
-        char pid[24], user[64], age[32], token[24], command[300];
-        const char *cells[COLUMNS] = {command, pid, user, r->mode == PORTALOCK_EX ? "LOCK_EX" : "LOCK_SH", r->state, age, token, r->path[0] != '\0' ? r->path : "-"};
-        struct text_table *t = arg;
-        size_t i, room;
-        void *more;
-
-        if (t->count == t->room) {
-                room = t->room * 2 + 64;
-                more = realloc(t->rows, room * sizeof *t->rows);
-                if (more == NULL) {
-                        t->failed = true;
-                        return;
-                }
-                t->rows = more;
-                t->room = room;
-        }
-        snprintf(command, sizeof command, "%s%s", strcmp(r->state, "waiting") == 0 ? "  " : "", name);
-        set_number(pid, sizeof pid, r->pid, 1);
-        os_user_name(r->uid, user, sizeof user);
-        describe_age(age, sizeof age, r->age_ms);
-        set_number(token, sizeof token, r->token, 1);
-        for (i = 0; i < COLUMNS; i++) {
-                t->rows[t->count].cells[i] = printable(cells[i]);
-                if (t->rows[t->count].cells[i] == NULL)
-                        t->failed = true;
-                else if ((int)strlen(t->rows[t->count].cells[i]) > t->width[i])
-                        t->width[i] = (int)strlen(t->rows[t->count].cells[i]);
-        }
-        t->count++;
-}
-
-static void print_row(const struct text_table *t, const char *const *cells)
-{
+        const char *cells[TABLE_COLUMNS_MAX];
+        struct cells text[TABLE_COLUMNS_MAX];
+        struct listing *l = arg;
         int i;
 
-        for (i = 0; i < PATH; i++)
-                printf(right[i] ? "%*s " : "%-*s ", t->width[i], cells[i]);
-        printf("%s\n", cells[PATH]);
+        for (i = 0; i < l->table.columns; i++) {
+                cells[i] = text[i].text;
+                if (l->chosen[i]->write != NULL)
+                        l->chosen[i]->write(&text[i], r);
+                else
+                        cells[i] = r->path[0] != '\0' ? r->path : "-";
+        }
+        table_add(&l->table, cells);
 }
 
-static void print_table(const struct text_table *t)
+static int show_rows(struct listing *l)
 {
-        size_t i;
+        int e = portalock_list(l->session, l->paths, l->count, add_row, l);
+        bool failed = l->table.failed;
 
-        if (t->count == 0)
-                return;
-        print_row(t, headings);
-        for (i = 0; i < t->count; i++)
-                print_row(t, (const char *const *)t->rows[i].cells);
-}
-
-static void clear_table(struct text_table *t)
-{
-        size_t i, k;
-
-        for (i = 0; i < t->count; i++)
-                for (k = 0; k < COLUMNS; k++)
-                        free(t->rows[i].cells[k]);
-        free(t->rows);
-}
-
-static int list_rows(portalock_session *s, const char *const *paths, int count)
-{
-        struct text_table t = {0};
-        size_t i;
-        int e;
-
-        for (i = 0; i < COLUMNS; i++)
-                t.width[i] = (int)strlen(headings[i]);
-        e = portalock_list(s, paths, count, add_row, &t);
-        if (e == 0 && !t.failed)
-                print_table(&t);
-        clear_table(&t);
+        if (e == 0 && !failed) {
+                if (l->watch && os_is_terminal(1))
+                        fputs("\033[H\033[2J", stdout);
+                table_print(&l->table, l->headings);
+        }
+        table_clear(&l->table);
         if (e != 0)
-                return report_failure(s, NULL);
-        if (t.failed) {
+                return report_failure(l->session, NULL);
+        if (failed) {
                 complain("out of memory");
                 return EXIT_SYSTEM;
         }
         return 0;
 }
 
-static int list_json(portalock_session *s, const char *const *paths, int count)
+static int show_json(struct listing *l)
 {
         char *json;
 
-        if (portalock_list_json(s, paths, count, &json) != 0)
-                return report_failure(s, NULL);
+        if (portalock_list_json(l->session, l->paths, l->count, &json) != 0)
+                return report_failure(l->session, NULL);
         puts(json);
         free(json);
         return 0;
 }
 
+static int show(struct listing *l)
+{
+        int code = l->json ? show_json(l) : show_rows(l);
+
+        if (l->watch && code == 0 && !l->json && !os_is_terminal(1))
+                putchar('\n');
+        return code == 0 && fflush(stdout) != 0 ? EXIT_NO_OUTPUT : code;
+}
+
+static void on_event(void *arg, const struct portalock_event *e)
+{
+        struct listing *l = arg;
+
+        (void)e;
+        l->changed = true;
+}
+
+/* Again after each change, until a signal. */
+static int watch(struct listing *l)
+{
+        struct portalock_callbacks callbacks = {.event = on_event};
+        int64_t shown_ms, due_ms;
+        struct os_event e;
+        int code = 0;
+
+        portalock_set_callbacks(l->session, &callbacks, l);
+        if (watch_files(l->session, l->paths, l->count) != 0)
+                return report_failure(l->session, NULL);
+        os_catch_signals();
+        while (code == 0) {
+                l->changed = false;
+                code = show(l);
+                shown_ms = os_now_ms();
+                do {
+                        due_ms = shown_ms + (l->changed ? REDRAW_MS : REFRESH_MS) - os_now_ms();
+                        os_next_event(&e, portalock_fd(l->session), (portalock_events(l->session) & PORTALOCK_WRITABLE) != 0, due_ms > 0 ? due_ms : 0, 0);
+                        if (e.kind == OS_SIGNAL)
+                                os_die_by(e.number);
+                        if (portalock_process(l->session) != 0)
+                                return report_failure(l->session, NULL);
+                } while (os_now_ms() < shown_ms + (l->changed ? REDRAW_MS : REFRESH_MS));
+        }
+        return code;
+}
+
+static int parse(int argc, char **argv, struct listing *l)
+{
+        enum { WATCH = 256 };
+        static const char shorts[] = ":Jo:n";
+        static const struct option longs[] = {{"json", no_argument, NULL, 'J'},
+                                              {"output", required_argument, NULL, 'o'},
+                                              {"noheadings", no_argument, NULL, 'n'},
+                                              {"watch", no_argument, NULL, WATCH},
+                                              {0}};
+        int c, code;
+
+        *l = (struct listing){.headings = true};
+        code = choose_columns(l, DEFAULT_COLUMNS);
+        opterr = 0;
+        while (code < 0 && (c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+                switch (c) {
+                case 'J':
+                        l->json = true;
+                        break;
+                case 'o':
+                        code = choose_columns(l, optarg);
+                        break;
+                case 'n':
+                        l->headings = false;
+                        break;
+                case WATCH:
+                        l->watch = true;
+                        break;
+                default:
+                        code = bad_option("list", c, argv, shorts);
+                }
+        }
+        l->paths = (const char *const *)(argv + optind);
+        l->count = argc - optind;
+        return code;
+}
+
 int cmd_list(int argc, char **argv)
 {
-        static const struct option longs[] = {{"json", no_argument, NULL, 'J'}, {0}};
-        portalock_session *s;
-        const char *const *paths;
-        bool json = false;
-        int c, code = 0;
+        struct listing l;
+        int code = parse(argc, argv, &l);
 
-        while ((c = getopt_long(argc, argv, "J", longs, NULL)) != -1) {
-                if (c != 'J') {
-                        fputs("lockctl list: try 'lockctl help list'\n", stderr);
-                        return EXIT_BAD_USAGE;
-                }
-                json = true;
-        }
-        s = open_session(true, &code);
-        if (s == NULL) {
-                if (code == 0 && json)
+        if (code >= 0)
+                return code;
+        l.session = open_session(!l.watch, &code);
+        if (l.session == NULL) {
+                if (code == 0 && l.json)
                         puts("{\"locks\":[]}");
                 return code;
         }
-        paths = (const char *const *)(argv + optind);
-        code = json ? list_json(s, paths, argc - optind) : list_rows(s, paths, argc - optind);
-        portalock_disconnect(s);
+        code = l.watch ? watch(&l) : show(&l);
+        portalock_disconnect(l.session);
         return code;
 }

@@ -6,20 +6,66 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * Run argv[0] (by PATH) as a child that inherits descriptor `keep`, pass signals on to it, and wait for its end. Returns its exit code, or
- * 128+N when signal N killed it; -errno when it could not be started.
- */
-int os_run(char **argv, int keep);
+int64_t os_now_ms(void);        /* monotonic */
+int64_t os_now_us(void);        /* the same clock */
 
-/* The lock without a daemon: opens `path`, takes flock(2). flags and timeout_ms as portalock_lock(). */
+/* ---- signals and waiting (events.c) ---- */
+
+/* From now on TERM, INT, HUP, QUIT, USR1 and USR2 are events; those that are ignored stay so. Undone by os_release_signals(). */
+void os_catch_signals(void);
+void os_release_signals(void);
+/* The sigset_t that was in force before: a command's. */
+const void *os_signal_mask(void);
+
+struct os_event {
+        enum { OS_READABLE /* or writable */, OS_TIME, OS_SIGNAL, OS_CHILD_ENDED } kind;
+        int number;             /* the signal, or the child's exit code: 128+N when signal N killed it */
+        bool from_terminal;     /* a key: the whole foreground has got the signal, a child too */
+};
+/*
+ * Wait for the next event: a signal, the end of `child` (0: none), `fd` (-1: none) readable or, if `write`, writable, or timeout_ms (-1: none) over.
+ */
+void os_next_event(struct os_event *e, int fd, bool write, int64_t timeout_ms, int64_t child);
+
+/* End as one whom this signal killed. Does not return. */
+void os_die_by(int signal_number);
+
+/* ---- the command (child.c) ---- */
+
+/* Run argv[0] (by PATH) as a child that inherits descriptor `keep` (-1: none of ours). Its pid, or -errno. */
+int64_t os_spawn(char **argv, int keep);
+/* Become argv[0], which inherits the `count` descriptors of `keep`. Returns only on failure: -errno. */
+int os_exec(char **argv, const int *keep, size_t count);
+void os_kill(int64_t child, int signal_number);
+
+/* ---- without a daemon (direct.c) ---- */
+
 enum os_direct { OS_DIRECT_OK, OS_DIRECT_BUSY, OS_DIRECT_TIMED_OUT, OS_DIRECT_NO_FILE, OS_DIRECT_FAILED };
-/* *fd with OK; *error (errno) with NO_FILE and FAILED. */
+/*
+ * flock(2) on `path`, which is opened as portalock_open() does, or on descriptor *fd if path is NULL. flags and timeout_ms as portalock_lock(). *fd with OK; *error
+ * (errno) with NO_FILE and FAILED. Signals end the process as they do by default.
+ */
 enum os_direct os_lock_direct(const char *path, int flags, int64_t timeout_ms, int *fd, int *error);
+/* LOCK_UN: 0 or errno. */
+int os_unlock(int fd);
+/* The path from the root, to be freed; NULL when that cannot be told. */
+char *os_absolute(const char *path);
+/* Open without locking: 0 or errno. */
+int os_open_file(const char *path, int *fd);
+
+/* ---- people and terminals (system.c) ---- */
 
 /* The user's name, or the number. */
 void os_user_name(int64_t uid, char *out, size_t size);
 
 bool os_is_terminal(int fd);
+/* Columns of the terminal on stderr; 80 when unknown. */
+int os_terminal_width(void);
+
+/*
+ * Descriptors 0 to 2 that came closed are taken, by something that neither reads nor writes: else the daemon's socket or the lock file would be
+ * our stdout. The command finds them closed, as it should.
+ */
+void os_guard_stdio(void);
 
 #endif

@@ -3,48 +3,141 @@
 #include "os.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define MESSAGE_MAX 10000       /* two paths and some words */
+
+/* Length of the control character at `p`, 0 if it is none: C0, DEL, and C1 in UTF-8 (U+009B starts an escape sequence too). */
+static int control_length(const unsigned char *p)
+{
+        if (p[0] < 0x20 || p[0] == 0x7f)
+                return 1;
+        return p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f ? 2 : 0;
+}
+
+char *printable(const char *text)
+{
+        char *out = malloc(strlen(text) * 4 + 1), *p = out;
+        int n;
+
+        if (out == NULL)
+                return NULL;
+        while (*text != '\0') {
+                n = control_length((const unsigned char *)text);
+                if (n == 0)
+                        *p++ = *text++;
+                for (; n > 0; n--)
+                        p += sprintf(p, "\\x%02X", (unsigned char)*text++);
+        }
+        *p = '\0';
+        return out;
+}
+
+static const char *tool = "lockctl";
+
+void be_called(const char *name)
+{
+        tool = name;
+}
+
+int fit_columns(const char *text, int columns)
+{
+        int bytes = 0;
+
+        /* Bytes of the form 10xxxxxx continue a character. */
+        while (text[bytes] != '\0' && (columns > 0 || ((unsigned char)text[bytes] & 0xc0) == 0x80)) {
+                columns -= ((unsigned char)text[bytes] & 0xc0) != 0x80;
+                bytes++;
+        }
+        return bytes;
+}
+
+int text_columns(const char *text)
+{
+        int columns = 0;
+
+        for (; *text != '\0'; text++)
+                columns += ((unsigned char)*text & 0xc0) != 0x80;
+        return columns;
+}
+
+static void say(const char *text)
+{
+        char *line = printable(text);
+
+        fprintf(stderr, "%s\n", line != NULL ? line : "lockctl: out of memory");
+        free(line);
+}
 
 void complain(const char *format, ...)
 {
+        char text[MESSAGE_MAX];
+        size_t len = (size_t)snprintf(text, sizeof text, "%s: ", tool);
         va_list args;
 
-        fputs("lockctl: ", stderr);
         va_start(args, format);
-        vfprintf(stderr, format, args);
+        vsnprintf(text + len, sizeof text - len, format, args);
         va_end(args);
-        fputc('\n', stderr);
+        say(text);
 }
 
 int bad_usage(const char *command, const char *format, ...)
 {
+        char text[MESSAGE_MAX], what[MESSAGE_MAX / 2];
         va_list args;
 
-        fprintf(stderr, "lockctl %s: ", command);
         va_start(args, format);
-        vfprintf(stderr, format, args);
+        vsnprintf(what, sizeof what, format, args);
         va_end(args);
-        fprintf(stderr, "; try 'lockctl help %s'\n", command);
+        snprintf(text, sizeof text, "lockctl %s: %s; try 'lockctl help %s'", command, what, command);
+        say(text);
         return EXIT_BAD_USAGE;
+}
+
+int bad_option(const char *command, int refusal, char **argv, const char *shorts)
+{
+        if (refusal == ':')
+                return bad_usage(command, "option '%s' needs an argument", argv[optind - 1]);
+        /* An unknown letter may stand inside a word that getopt_long() has not left yet. */
+        if (optopt > 0 && optopt < 256 && strchr(shorts, optopt) == NULL)
+                return bad_usage(command, "unknown option '-%c'", optopt);
+        return bad_usage(command, "unknown option '%s'", argv[optind - 1]);
+}
+
+int finish_output(int code)
+{
+        bool failed = ferror(stdout) != 0;
+
+        errno = 0;
+        if (fflush(stdout) == 0 && !failed)
+                return code;
+        complain("cannot write the output: %s", errno != 0 ? strerror(errno) : "write error");
+        return code != 0 ? code : EXIT_NO_OUTPUT;
 }
 
 void describe_process(char *out, size_t size, const char *command, const char *client, int64_t pid, int64_t uid)
 {
         const char *name = client[0] != '\0' ? client : command;
-        char user[64];
+        char user[64], who[160];
 
         if (pid <= 0) {
                 snprintf(out, size, "an unknown process");
                 return;
         }
+        if (name[0] != '\0')
+                snprintf(who, sizeof who, "%s[%" PRId64 "]", name, pid);
+        else
+                snprintf(who, sizeof who, "process %" PRId64, pid);
         os_user_name(uid, user, sizeof user);
         if (uid >= 0)
-                snprintf(out, size, "%s[%" PRId64 "] (%s)", name, pid, user);
+                snprintf(out, size, "%s (%s)", who, user);
         else
-                snprintf(out, size, "%s[%" PRId64 "]", name, pid);
+                snprintf(out, size, "%s", who);
 }
 
 void describe_age(char *out, size_t size, int64_t ms)
@@ -85,7 +178,7 @@ static void describe_holders(char *out, size_t size, const struct portalock_erro
                 snprintf(out, size, "held by %s%s", who, more);
 }
 
-static int code_of_errno(int error, const char *syscall)
+int code_of_errno(int error, const char *syscall)
 {
         switch (error) {
         case ENOMEM:
@@ -101,19 +194,48 @@ static int code_of_errno(int error, const char *syscall)
         }
 }
 
-int report_failure(const portalock_session *s, const char *path)
+struct found {
+        char text[300];
+        bool any;
+};
+
+static void take_holder(void *arg, const struct portalock_row *r)
+{
+        struct found *f = arg;
+        char who[200];
+
+        if (f->any || strcmp(r->state, "waiting") == 0)
+                return;
+        f->any = true;
+        describe_process(who, sizeof who, r->command, r->client, r->pid, r->uid);
+        snprintf(f->text, sizeof f->text, "held by %s", who);
+}
+
+/* Somebody else has it. Of outsiders the refusal names only those that the daemon happened to know: then its list looks for them. */
+static int report_conflict(portalock_session *s, const char *path)
 {
         const struct portalock_error_info *e = portalock_error(s);
-        char holders[300];
+        struct found f = {.any = false};
+        bool timed_out = e->code == PORTALOCK_E_TIMED_OUT;
 
-        describe_holders(holders, sizeof holders, e);
+        describe_holders(f.text, sizeof f.text, e);
+        if (e->holder_count == 0)
+                (void)portalock_list(s, &path, 1, take_holder, &f);
+        if (timed_out)
+                complain("%s: the time ran out, still %s; 'lockctl list %s' shows who waits", path, f.text, path);
+        else
+                complain("%s: %s; without -n, or with a longer -w, it waits", path, f.text);
+        return EXIT_CONFLICT;
+}
+
+int report_failure(portalock_session *s, const char *path)
+{
+        const struct portalock_error_info *e = portalock_error(s);
+
         switch (e->code) {
         case PORTALOCK_E_LOCK_FAILED:
-                complain("%s: %s; leave out -n to wait for it", path, holders);
-                return EXIT_CONFLICT;
         case PORTALOCK_E_TIMED_OUT:
-                complain("%s: the time ran out, still %s; 'lockctl list %s' shows who waits", path, holders, path);
-                return EXIT_CONFLICT;
+                return report_conflict(s, path);
         case PORTALOCK_E_OS:
                 complain("%s", e->text);
                 return code_of_errno(e->os_errno, e->syscall);
@@ -122,7 +244,10 @@ int report_failure(const portalock_session *s, const char *path)
                 complain("%s%s%s", path != NULL ? path : "", path != NULL ? ": " : "", e->text);
                 return EXIT_SYSTEM;
         case PORTALOCK_E_NO_DAEMON:
-                complain("%s", e->text);
+                if (path != NULL)
+                        complain("%s: not locked: %s; without --require-daemon flock(2) does it", path, e->text);
+                else
+                        complain("%s", e->text);
                 return EXIT_NO_DAEMON;
         case PORTALOCK_E_CONNECTION:
         case PORTALOCK_E_PROTOCOL:

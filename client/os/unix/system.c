@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -17,8 +18,6 @@
 #include <unistd.h>
 
 #define OPEN_TRIES 100
-#define START_MAX_MS 10000
-#define EXIT_ALREADY_RUNNING 3
 
 extern char **environ;
 
@@ -30,11 +29,10 @@ int64_t os_now_ms(void)
         return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int os_wait(int fd, bool write, int64_t deadline_ms)
+void os_wait(int fd, bool write, int64_t deadline_ms)
 {
         struct pollfd p = {.fd = fd, .events = (short)(POLLIN | (write ? POLLOUT : 0))};
         int64_t left = -1;
-        int r;
 
         if (deadline_ms != INT64_MAX) {
                 left = deadline_ms - os_now_ms();
@@ -43,8 +41,7 @@ int os_wait(int fd, bool write, int64_t deadline_ms)
                 if (left > INT_MAX)
                         left = INT_MAX;
         }
-        r = poll(&p, 1, (int)left);
-        return r < 0 ? -errno : r;
+        (void)poll(&p, 1, (int)left);   /* whatever ends it, the caller looks again */
 }
 
 ssize_t os_send(int fd, const char *data, size_t len, int pass)
@@ -84,9 +81,36 @@ ssize_t os_receive(int fd, char *data, size_t len)
         return n < 0 ? -errno : n;
 }
 
+ssize_t os_read_report(int fd, char *data, size_t len)
+{
+        ssize_t n;
+
+        do
+                n = read(fd, data, len);
+        while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : n;
+}
+
 void os_close(int fd)
 {
         close(fd);
+}
+
+bool os_is_open(int fd)
+{
+        return fcntl(fd, F_GETFD) >= 0;
+}
+
+int os_duplicate(int fd)
+{
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+        return copy >= 0 ? copy : -errno;
+}
+
+int os_unlock(int fd)
+{
+        return flock(fd, LOCK_UN) == 0 ? 0 : -errno;
 }
 
 int os_open(const char *path, bool for_writing)
@@ -173,6 +197,7 @@ static void become_daemon(const char *program, const char *socket, int report)
         umask(022);
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
+        report = fcntl(report, F_DUPFD, 10);    /* out of the way of what follows, whichever of 0 to 3 were closed */
         null = open("/dev/null", O_RDWR);
         dup2(null, 0);
         dup2(null, 1);
@@ -184,49 +209,24 @@ static void become_daemon(const char *program, const char *socket, int report)
         _exit(127);
 }
 
-/* What the daemon says until READY or its end. True: it is ready. */
-static bool await_ready(int report, char *words, size_t size)
-{
-        int64_t deadline = os_now_ms() + START_MAX_MS;
-        size_t len = 0;
-        ssize_t n;
-
-        words[0] = '\0';
-        while (len < size - 1) {
-                int r = os_wait(report, false, deadline);
-
-                if (r == -EINTR)
-                        continue;
-                if (r <= 0)
-                        return false;
-                n = read(report, words + len, size - 1 - len);
-                if (n <= 0)
-                        return false;
-                len += (size_t)n;
-                words[len] = '\0';
-                if (strstr(words, "READY\n") != NULL)
-                        return true;
-        }
-        return false;
-}
-
 int os_spawn_daemon(struct portalock_session *s)
 {
-        char program[PATH_MAX], words[400], *end;
+        char program[PATH_MAX];
         int report[2], status = 0;
         pid_t child, grandchild;
-        bool ready;
 
         if (getauxval(AT_SECURE) != 0)
                 return client_fail(s, PORTALOCK_E_NO_DAEMON, "no daemon listens on %.300s, and a set-id program does not start one", s->address.path);
         find_program(program, sizeof program);
         if (pipe2(report, O_CLOEXEC) != 0)
                 return client_fail_os(s, errno, "pipe", s->address.path);
+        (void)fcntl(report[0], F_SETFL, O_NONBLOCK);
         child = fork();
         if (child < 0) {
+                client_fail_os(s, errno, "fork", program);
                 close(report[0]);
                 close(report[1]);
-                return client_fail_os(s, errno, "fork", program);
+                return PORTALOCK_E_OS;
         }
         if (child == 0) {
                 /* Twice, so that the daemon is nobody's child; the one between reports an early end. */
@@ -238,12 +238,5 @@ int os_spawn_daemon(struct portalock_session *s)
         close(report[1]);
         while (waitpid(child, &status, 0) < 0 && errno == EINTR)
                 ;
-        ready = await_ready(report[0], words, sizeof words);
-        close(report[0]);
-        if (ready || strstr(words, "already serves") != NULL)
-                return 0;
-        end = strchr(words, '\n');
-        if (end != NULL)
-                *end = '\0';
-        return client_fail(s, PORTALOCK_E_NO_DAEMON, "the daemon did not start: %.380s", words[0] != '\0' ? words : "it said nothing");
+        return report[0];
 }

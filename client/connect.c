@@ -1,0 +1,257 @@
+/*
+ * From nothing to a greeted daemon. Connect; if nobody listens start a daemon, whose pipe tells when it does; say hello. A daemon that is just about to
+ * end may break off before its first answer: there will be another.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONNECT_MAX_MS 10000
+#define PAUSE_MAX_MS 64
+
+static void connected(struct portalock_session *s, int code)
+{
+        if (code != 0)
+                session_end(s, code, NULL);
+        if (s->connected != NULL)
+                s->connected(s->connected_arg, s, code);
+}
+
+static void try_again(struct portalock_session *s, bool at_once)
+{
+        s->state = SESSION_PAUSING;
+        s->pause_ms = at_once ? 0 : s->pause_ms == 0 ? 1 : s->pause_ms < PAUSE_MAX_MS ? s->pause_ms * 2 : PAUSE_MAX_MS;
+        s->resume_ms = os_now_ms() + s->pause_ms;
+}
+
+static void on_hello(void *arg, int code, struct pl_reply *reply)
+{
+        struct portalock_session *s = arg;
+        const char *version;
+
+        if (code == PORTALOCK_E_CONNECTION && os_now_ms() < s->connect_deadline_ms) {
+                try_again(s, false);
+                return;
+        }
+        if (code == 0) {
+                (void)pl_json_integer(pl_json_get(reply->body, "session"), &s->id);
+                if (pl_json_string(pl_json_get(reply->body, "version"), &version))
+                        snprintf(s->version, sizeof s->version, "%s", version);
+                s->state = SESSION_READY;
+        }
+        connected(s, code);
+}
+
+static void greet(struct portalock_session *s)
+{
+        struct pl_writer w;
+        int64_t id;
+
+        s->state = SESSION_GREETING;
+        request_begin(s, &w, "hello");
+        pl_write_integer(&w, "protocol", PL_PROTOCOL_VERSION);
+        if (s->client[0] != '\0')
+                pl_write_string(&w, "client", s->client);
+        if (s->concurrent)
+                pl_write_bool(&w, "concurrent", true);
+        id = request_send(s, &w, -1, s->connect_deadline_ms, on_hello, s);
+        if (id < 0)
+                connected(s, (int)id);
+}
+
+static void start_daemon(struct portalock_session *s)
+{
+        int fd;
+
+        if (pl_address_check(&s->address, true) != 0) {
+                connected(s, client_fail(s, PORTALOCK_E_NO_DAEMON, "%s", s->address.text));
+                return;
+        }
+        fd = os_spawn_daemon(s);
+        if (fd < 0) {
+                connected(s, fd);
+                return;
+        }
+        s->report_fd = fd;
+        s->words_len = 0;
+        s->words[0] = '\0';
+        s->state = SESSION_STARTING;
+}
+
+static const char *why_not(int error)
+{
+        return error == ENOENT ? "no daemon listens there" : error == ECONNREFUSED ? "the daemon that listened there is gone" : strerror(error);
+}
+
+static void try_connect(struct portalock_session *s)
+{
+        int fd = pl_address_connect(&s->address);
+
+        if (fd >= 0) {
+                if (pl_address_check_server(&s->address, fd, &s->daemon_pid) != 0) {
+                        os_close(fd);
+                        connected(s, client_fail(s, PORTALOCK_E_DENIED, "%s", s->address.text));
+                        return;
+                }
+                s->fd = fd;
+                greet(s);
+        } else if (fd == -EAGAIN && os_now_ms() < s->connect_deadline_ms) {
+                try_again(s, false);    /* its backlog is full */
+        } else if ((fd == -ENOENT || fd == -ECONNREFUSED) && s->may_spawn && os_now_ms() < s->connect_deadline_ms) {
+                start_daemon(s);
+        } else {
+                client_fail(s, PORTALOCK_E_NO_DAEMON, "%.400s: %s", s->address.path, why_not(-fd));
+                s->error.os_errno = -fd;
+                connected(s, PORTALOCK_E_NO_DAEMON);
+        }
+}
+
+/* What the daemon says as it starts: whole lines; its log, READY, or its last words. Only the latest line is kept. True: it listens. */
+static bool heard_ready(struct portalock_session *s)
+{
+        char *end;
+
+        while ((end = memchr(s->words, '\n', s->words_len)) != NULL) {
+                bool more = end + 1 < s->words + s->words_len;
+
+                *end = '\0';
+                if (strcmp(s->words, "READY") == 0)
+                        return true;
+                *end = '\n';
+                if (!more)
+                        return false;
+                s->words_len -= (size_t)(end + 1 - s->words);
+                memmove(s->words, end + 1, s->words_len);
+        }
+        return false;
+}
+
+static void stop_listening(struct portalock_session *s)
+{
+        os_close(s->report_fd);
+        s->report_fd = -1;
+        s->words[s->words_len] = '\0';
+        s->words[strcspn(s->words, "\n")] = '\0';
+}
+
+static void listen_to_start(struct portalock_session *s)
+{
+        ssize_t n;
+
+        for (;;) {
+                if (s->words_len == sizeof s->words - 1)
+                        s->words_len = 0;       /* a line too long to be one of ours */
+                n = os_read_report(s->report_fd, s->words + s->words_len, sizeof s->words - 1 - s->words_len);
+                if (n == -EAGAIN)
+                        break;
+                if (n > 0)
+                        s->words_len += (size_t)n;
+                if (n > 0 && !heard_ready(s))
+                        continue;
+                stop_listening(s);
+                if (n > 0 || strstr(s->words, "already serves") != NULL) {
+                        try_again(s, n > 0);    /* another one's daemon may need a moment to listen, or to end */
+                        return;
+                }
+                connected(s, client_fail(s, PORTALOCK_E_NO_DAEMON, "the daemon did not start: %.380s", s->words[0] != '\0' ? s->words : "it said nothing"));
+                return;
+        }
+        if (os_now_ms() < s->connect_deadline_ms)
+                return;
+        stop_listening(s);
+        connected(s, client_fail(s, PORTALOCK_E_NO_DAEMON, "the daemon did not start in time"));
+}
+
+void connect_step(struct portalock_session *s)
+{
+        enum session_state before;
+
+        do {
+                before = s->state;
+                if (s->state == SESSION_PAUSING && os_now_ms() >= s->resume_ms)
+                        try_connect(s);
+                else if (s->state == SESSION_STARTING)
+                        listen_to_start(s);
+        } while (s->state != before && (s->state == SESSION_PAUSING || s->state == SESSION_STARTING));
+}
+
+/* As much of `name` as hello may carry; a byte that is not ASCII may travel as four. */
+static void short_name(const char *name, char out[PL_CLIENT_BYTES_MAX + 1])
+{
+        size_t len = 0, cost = 0;
+
+        while (name[len] != '\0' && (cost += (unsigned char)name[len] < 0x80 ? 1 : 4) <= PL_CLIENT_BYTES_MAX)
+                len++;
+        while (len > 0 && ((unsigned char)name[len] & 0xc0) == 0x80)
+                len--;  /* not in the middle of a character */
+        memcpy(out, name, len);
+        out[len] = '\0';
+}
+
+static bool spawn_forbidden(int flags)
+{
+        const char *no_spawn = getenv("PORTALOCK_NO_SPAWN");
+
+        return (flags & PORTALOCK_CONNECT_NO_SPAWN) != 0 || (no_spawn != NULL && no_spawn[0] != '\0' && strcmp(no_spawn, "0") != 0);
+}
+
+int portalock_connect_start(const char *client, int flags, void (*done)(void *arg, portalock_session *s, int result), void *arg, portalock_session **out)
+{
+        struct portalock_session *s = calloc(1, sizeof *s);
+
+        *out = s;
+        if (s == NULL)
+                return PORTALOCK_E_NO_MEMORY;
+        s->fd = s->report_fd = -1;
+        s->owner = getpid();
+        s->earliest_ms = NEVER;
+        s->state = SESSION_PAUSING;
+        s->connect_deadline_ms = os_now_ms() + CONNECT_MAX_MS;
+        s->concurrent = (flags & PORTALOCK_CONNECT_CONCURRENT) != 0;
+        TAILQ_INIT(&s->passed);
+        LIST_INIT(&s->files);
+        pl_frame_init(&s->frame, PL_REPLY_MAX);
+        short_name(client != NULL ? client : "", s->client);
+        if (pl_address_find(&s->address, NULL) != 0)
+                client_fail(s, PORTALOCK_E_NO_DAEMON, "%s", s->address.text);
+        else if (!s->address.named && pl_address_check(&s->address, false) != 0 && access(s->address.path, F_OK) == 0)
+                client_fail(s, PORTALOCK_E_DENIED, "%s", s->address.text);
+        if (s->error.code != 0) {
+                session_end(s, s->error.code, NULL);
+                return s->error.code;
+        }
+        s->may_spawn = !spawn_forbidden(flags) && !s->address.system;
+        s->connected = done;
+        s->connected_arg = arg;
+        return 0;
+}
+
+struct connecting {
+        bool over;
+        int result;
+};
+
+static void on_connected(void *arg, portalock_session *s, int result)
+{
+        struct connecting *c = arg;
+
+        (void)s;
+        c->over = true;
+        c->result = result;
+}
+
+int portalock_connect(const char *client, int flags, portalock_session **out)
+{
+        struct connecting c = {0};
+        int e = portalock_connect_start(client, flags, on_connected, &c, out);
+
+        if (e != 0)
+                return e;
+        wait_until(*out, &c.over);
+        (*out)->connected = NULL;
+        return c.result;
+}
