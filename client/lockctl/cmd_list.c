@@ -236,9 +236,11 @@ static int show(struct listing *l)
 {
         int code = l->json ? show_json(l) : show_rows(l);
 
-        if (l->watch && code == 0 && !l->json && !os_is_terminal(1))
+        if (!l->watch || code != 0)
+                return code;
+        if (!l->json && !os_is_terminal(1))
                 putchar('\n');
-        return code == 0 && fflush(stdout) != 0 ? EXIT_NO_OUTPUT : code;
+        return fflush(stdout) != 0 ? EXIT_NO_OUTPUT : 0;
 }
 
 static void on_event(void *arg, const struct portalock_event *e)

@@ -35,8 +35,9 @@ const struct command commands[] = {
          "  -n, --noheadings      no line of headings\n"
          "      --watch           again after each change, until interrupted\n"
          "\n"
-         "A row for each lock: held through the daemon, held outside of it (by flock(1) or any other program; only while somebody waits\n"
-         "for it here, or when FILE is given), or waiting. Waiters stand under what blocks them, in the order in which they will be served.\n"
+         "A row for each lock: held through the daemon, held outside of it (by flock(1) or any other program; only of files that somebody\n"
+         "holds or waits for here, or that are given), or waiting. Waiters stand under what blocks them, in the order in which they will be\n"
+         "served. Without a daemon nothing is listed.\n"
          "\n"
          "columns:\n",
          cmd_list},

@@ -104,7 +104,7 @@ int bad_option(const char *command, int refusal, char **argv, const char *shorts
         if (refusal == ':')
                 return bad_usage(command, "option '%s' needs an argument", argv[optind - 1]);
         /* An unknown letter may stand inside a word that getopt_long() has not left yet. */
-        if (optopt > 0 && optopt < 256 && strchr(shorts, optopt) == NULL)
+        if (optopt != 0 && optopt < 256 && strchr(shorts, optopt) == NULL)
                 return bad_usage(command, "unknown option '-%c'", optopt);
         return bad_usage(command, "unknown option '%s'", argv[optind - 1]);
 }
