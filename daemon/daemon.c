@@ -202,6 +202,7 @@ int daemon_run(const struct daemon_options *options)
         d->options = options;
         d->start_lock = d->listen_fd = -1;
         log_set_level(options->log_level);
+        log_start();
         signal(SIGPIPE, SIG_IGN);
         r = take_address(d);
         if (r != 0)
