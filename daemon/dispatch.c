@@ -19,7 +19,7 @@ struct dispatch *dispatch_create(struct files *files, const struct dispatch_opti
         d->wake_ms = TABLE_NEVER;
         TAILQ_INIT(&d->lists);
         TAILQ_INIT(&d->looked_up);
-        TAILQ_INIT(&d->deferred);
+        LIST_INIT(&d->deferring);
         return d;
 }
 
@@ -36,7 +36,6 @@ void dispatch_destroy(struct dispatch *d)
                 return;
         kept_clear(&d->lists);
         kept_clear(&d->looked_up);
-        kept_clear(&d->deferred);
         pl_buf_clear(&d->out);
         free(d);
 }
@@ -413,6 +412,7 @@ void dispatch_stop(struct dispatch *d, const char *by)
 
         d->stopping = true;
         deferred_stop(d);
+        list_stop(d);
         /* From the youngest on, so that nobody is granted by the cancelling of one before him. */
         while ((q = d->registry.newest) != NULL) {
                 cookie = q->cookie;

@@ -442,8 +442,10 @@ static void on_identified(void *arg, uint64_t ticket, const struct files_found *
         struct client *c = k->client;
 
         (void)ticket;
-        if (c != NULL)
+        if (c != NULL) {
+                c->looked_up = NULL;
                 unlock_identified(d, c, &k->incoming.request, found->result == FILES_OK, found->key);
+        }
         kept_remove(&d->looked_up, k);
         if (c != NULL)
                 deferred_release(d, c);

@@ -191,6 +191,16 @@ class Stopping(DaemonTest):
         self.assertEqual(c.refusal(id).code, 9)
         self.assertEqual(self.daemon.wait(), 0)
 
+    def test_a_list_that_waits_for_a_look_at_outsiders_is_answered_too(self):
+        c = self.client()
+        c.raw(
+            '{"jsonrpc":"2.0","id":1,"method":"list"}\n'  # the first look is never recent enough
+            '{"jsonrpc":"2.0","id":2,"method":"stop"}\n'
+        )
+        self.assertEqual(c.reply(2), {})
+        self.assertEqual(c.refusal(1).code, 9)
+        self.assertIsNone(c.line())
+
     def test_stop_is_refused_while_a_lock_by_path_would_end(self):
         c = self.client()
         c.lock(self.path, EX)
