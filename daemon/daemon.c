@@ -170,6 +170,9 @@ static bool build(struct daemon *d, size_t descriptors)
         if (d->mounts == NULL || d->lane == NULL)
                 return false;
         d->files = files_create(descriptors > 2 * PL_FDS_RESERVE ? descriptors - 2 * PL_FDS_RESERVE : descriptors / 2, d->mounts, d->lane);
+        if (file_comparing() == FILE_NOTHING)
+                log_event(LOG_WARNING, "descriptions_unknown", "missing=kcmp,F_DUPFD_QUERY effect=%s",
+                          log_quote("a description that two sessions pass counts as two owners; when one unlocks, both have unlocked"));
         d->dispatch = d->files != NULL ? dispatch_create(d->files, &options, &hooks) : NULL;
         if (d->dispatch == NULL)
                 return false;

@@ -4,6 +4,7 @@
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #define HASH_NONFATAL_OOM 1
@@ -15,6 +16,7 @@ struct bearer {
         int fd;
         size_t references;
         bool passed, away;
+        LIST_ENTRY(bearer) entry;       /* of file.listed */
         UT_hash_handle hh;
 };
 
@@ -22,7 +24,9 @@ struct bearer {
 struct file {
         struct table_key key;
         struct bearer *shared;  /* for requests by path; NULL when none */
-        void *passed;           /* tsearch(3) tree of the passed descriptions, by the kernel's order of descriptions */
+        /* The passed descriptions: a tsearch(3) tree by the kernel's order of descriptions; where it tells no order, a list. */
+        void *ordered;
+        LIST_HEAD(, bearer) listed;
         size_t bearers;
         UT_hash_handle hh;
 };
@@ -34,6 +38,7 @@ struct files {
         uint64_t last_id;
         struct mounts *mounts;
         struct lane *lane;
+        enum file_comparing comparing;
 };
 
 /* ---- closing ---- */
@@ -85,6 +90,39 @@ static int by_description(const void *a, const void *b)
         return file_compare_descriptions(x->fd, y->fd);
 }
 
+static bool list_passed(struct files *f, struct bearer *b)
+{
+        if (f->comparing == FILE_ORDER)
+                return tsearch(b, &b->file->ordered, by_description) != NULL;
+        LIST_INSERT_HEAD(&b->file->listed, b, entry);
+        return true;
+}
+
+static void unlist_passed(struct files *f, struct bearer *b)
+{
+        if (f->comparing == FILE_ORDER)
+                tdelete(b, &b->file->ordered, by_description);
+        else
+                LIST_REMOVE(b, entry);
+}
+
+/* The bearer of the description behind `fd`, or NULL. */
+static struct bearer *find_passed(struct files *f, struct file *file, int fd)
+{
+        struct bearer *b, probe = {.fd = fd};
+        void *found;
+
+        if (f->comparing == FILE_ORDER) {
+                found = tfind(&probe, &file->ordered, by_description);
+                return found != NULL ? *(struct bearer **)found : NULL;
+        }
+        LIST_FOREACH(b, &file->listed, entry) {
+                if (file_same_description(b->fd, fd))
+                        return b;
+        }
+        return NULL;
+}
+
 struct files *files_create(size_t limit, struct mounts *mounts, struct lane *lane)
 {
         struct files *f = calloc(1, sizeof *f);
@@ -94,6 +132,7 @@ struct files *files_create(size_t limit, struct mounts *mounts, struct lane *lan
         f->limit = limit;
         f->mounts = mounts;
         f->lane = lane;
+        f->comparing = file_comparing();
         return f;
 }
 
@@ -148,12 +187,12 @@ static struct bearer *add_bearer(struct files *f, const struct table_key *key, i
         b->references = 1;
         b->passed = passed;
         b->away = !file_is_local(f->mounts, fd);
-        if (passed && tsearch(b, &file->passed, by_description) == NULL)
+        if (passed && !list_passed(f, b))
                 goto fail;
         HASH_ADD(hh, f->bearers, id, sizeof b->id, b);
         if (b->hh.tbl == NULL) {
                 if (passed)
-                        tdelete(b, &file->passed, by_description);
+                        unlist_passed(f, b);
                 goto fail;
         }
         file->bearers++;
@@ -177,7 +216,7 @@ static void remove_bearer(struct files *f, struct bearer *b)
         struct file *file = b->file;
 
         if (b->passed)
-                tdelete(b, &file->passed, by_description);
+                unlist_passed(f, b);
         if (file->shared == b)
                 file->shared = NULL;
         HASH_DELETE(hh, f->bearers, b);
@@ -273,10 +312,9 @@ enum files_result files_open(struct files *f, const char *path, bool create, str
 
 enum files_result files_adopt(struct files *f, int fd, struct table_key *key, uint64_t *bearer, struct file_error *e)
 {
-        struct bearer *b, probe = {.fd = fd};
         struct file_identity id;
         struct file *file;
-        void *found;
+        struct bearer *b;
 
         if (file_identify(fd, &id, e) != 0) {
                 files_discard(f, fd);
@@ -284,10 +322,9 @@ enum files_result files_adopt(struct files *f, int fd, struct table_key *key, ui
         }
         *key = (struct table_key){id.device, id.inode};
         file = find_file(f, key);
-        found = file != NULL ? tfind(&probe, &file->passed, by_description) : NULL;
-        if (found != NULL) {
+        b = file != NULL ? find_passed(f, file, fd) : NULL;
+        if (b != NULL) {
                 files_discard(f, fd);
-                b = *(struct bearer **)found;
                 b->references++;
                 *bearer = b->id;
                 return FILES_OK;

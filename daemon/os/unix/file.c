@@ -227,22 +227,47 @@ int file_identify(int fd, struct file_identity *id, struct file_error *e)
         return 0;
 }
 
-int file_compare_descriptions(int a, int b)
+/* 0 equal, 1 less, 2 greater, -1 when it is forbidden: many seccomp filters know nothing of it. */
+static long kcmp_files(int a, int b)
 {
         long pid = (long)getpid();
-        long r;
 
-        if (a == b)
-                return 0;
-        r = syscall(SYS_kcmp, pid, pid, (long)KCMP_FILE, (unsigned long)a, (unsigned long)b);
-        if (r == 0)
-                return 0;
-        if (r == 1 || r == 2)
-                return r == 1 ? -1 : 1;
-        /* No kcmp (a seccomp filter): equality is still to be had; the order is then that of the numbers. */
-        if (fcntl(a, F_DUPFD_QUERY, b) == 1)
-                return 0;
-        return a < b ? -1 : 1;
+        return syscall(SYS_kcmp, pid, pid, (long)KCMP_FILE, (unsigned long)a, (unsigned long)b);
+}
+
+/* Linux 6.10. */
+static bool can_query(int fd)
+{
+        return fcntl(fd, F_DUPFD_QUERY, fd) == 1;
+}
+
+enum file_comparing file_comparing(void)
+{
+        static enum file_comparing known;
+        static bool asked;
+        int fd;
+
+        if (asked)
+                return known;
+        fd = eventfd(0, EFD_CLOEXEC);
+        if (fd < 0)
+                return FILE_NOTHING;    /* for now */
+        known = kcmp_files(fd, fd) == 0 ? FILE_ORDER : can_query(fd) ? FILE_EQUALITY : FILE_NOTHING;
+        asked = true;
+        close(fd);
+        return known;
+}
+
+int file_compare_descriptions(int a, int b)
+{
+        long r = a == b ? 0 : kcmp_files(a, b);
+
+        return r == 0 ? 0 : r == 1 ? -1 : 1;
+}
+
+bool file_same_description(int a, int b)
+{
+        return a == b || fcntl(a, F_DUPFD_QUERY, b) == 1;
 }
 
 void file_path(int fd, char *out, size_t size)
