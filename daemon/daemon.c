@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define WAIT_THREADS_MAX 256
+#define WAIT_AWAY_THREADS_MAX 64
 #define LANE_THREADS_MAX 32     /* for files that may hang */
 #define SETTLE_STEP_MS 1        /* while stopping: how often to look whether the kernel's waits have ended */
 #define SETTLE_MAX_MS 2000
@@ -163,6 +164,7 @@ static bool build(struct daemon *d, size_t descriptors)
         struct dispatch_options options = {
                 .own_uid = (int64_t)geteuid(), .log_waits_ms = d->options->log_waits_ms, .sessions_max = PL_SESSIONS_MAX};
         struct dispatch_hooks hooks = {.send = session_send, .resume = session_resume, .clogged = session_clogged, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
+        struct kernel_threads threads = {.local = WAIT_THREADS_MAX, .away = WAIT_AWAY_THREADS_MAX};
         struct server_options server = {.own_uid = options.own_uid, .descriptors_max = descriptors, .idle = on_idle, .arg = d};
 
         d->mounts = mounts_create(&d->loop);
@@ -177,7 +179,7 @@ static bool build(struct daemon *d, size_t descriptors)
         if (d->dispatch == NULL)
                 return false;
         d->outside = outside_create(&d->loop, dispatch_outside_refreshed, d->dispatch);
-        d->engine = engine_create(&d->loop, d->files, d->lane, WAIT_THREADS_MAX, dispatch_report, d->dispatch);
+        d->engine = engine_create(&d->loop, d->files, d->lane, threads, dispatch_report, d->dispatch);
         if (d->outside == NULL || d->engine == NULL)
                 return false;
         dispatch_attach(d->dispatch, d->engine, d->outside);

@@ -183,6 +183,7 @@ static void stats(struct dispatch *d, const struct client *c, const struct pl_re
         pl_write_integer(&w, "lost", (int64_t)m->lost);
         pl_write_integer(&w, "reopened", (int64_t)m->reopened);
         pl_write_integer(&w, "kernel_waits", (int64_t)os.waits_total);
+        pl_write_integer(&w, "kernel_retries", (int64_t)os.tries_total);
         pl_write_close(&w, '}');
         pl_write_open(&w, "gauges", '{');
         pl_write_integer(&w, "sessions", (int64_t)dispatch_sessions(d));
