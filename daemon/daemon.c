@@ -23,6 +23,7 @@ struct daemon {
         uv_loop_t loop;
         const struct daemon_options *options;
         struct pl_address address;
+        struct descriptors descriptors;
         struct mounts *mounts;
         struct lane *lane;
         struct files *files;
@@ -159,19 +160,22 @@ static int take_address(struct daemon *d)
         return 0;
 }
 
-static bool build(struct daemon *d, size_t descriptors)
+static bool build(struct daemon *d)
 {
         struct dispatch_options options = {
                 .own_uid = (int64_t)geteuid(), .log_waits_ms = d->options->log_waits_ms, .sessions_max = PL_SESSIONS_MAX};
-        struct dispatch_hooks hooks = {.send = session_send, .resume = session_resume, .clogged = session_clogged, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
+        struct dispatch_hooks hooks = {
+                .send = session_send, .fail = session_fail, .take_share = session_take_share, .again = session_again, .resume = session_resume,
+                .clogged = session_clogged, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
         struct kernel_threads threads = {.local = WAIT_THREADS_MAX, .away = WAIT_AWAY_THREADS_MAX};
-        struct server_options server = {.own_uid = options.own_uid, .descriptors_max = descriptors, .idle = on_idle, .arg = d};
+        struct server_options server = {.own_uid = options.own_uid, .idle = on_idle, .arg = d};
 
         d->mounts = mounts_create(&d->loop);
         d->lane = lane_create(&d->loop, LANE_THREADS_MAX);
         if (d->mounts == NULL || d->lane == NULL)
                 return false;
-        d->files = files_create(descriptors > 2 * PL_FDS_RESERVE ? descriptors - 2 * PL_FDS_RESERVE : descriptors / 2, d->mounts, d->lane);
+        descriptors_init(&d->descriptors, file_limit_raise());
+        d->files = files_create(&d->descriptors, d->mounts, d->lane);
         if (file_comparing() == FILE_NOTHING)
                 log_event(LOG_WARNING, "descriptions_unknown", "missing=kcmp,F_DUPFD_QUERY effect=%s",
                           log_quote("a description that two sessions pass counts as two owners; when one unlocks, both have unlocked"));
@@ -183,7 +187,7 @@ static bool build(struct daemon *d, size_t descriptors)
         if (d->outside == NULL || d->engine == NULL)
                 return false;
         dispatch_attach(d->dispatch, d->engine, d->outside);
-        d->server = server_create(&d->loop, d->listen_fd, d->dispatch, d->files, &server);
+        d->server = server_create(&d->loop, d->listen_fd, d->dispatch, &d->descriptors, &server);
         return d->server != NULL;
 }
 
@@ -214,7 +218,7 @@ int daemon_run(const struct daemon_options *options)
                 goto out;
         uv_loop_init(&d->loop);
         init_handles(d);
-        if (!build(d, file_limit_raise())) {
+        if (!build(d)) {
                 fprintf(stderr, "portalockd: cannot start: %s\n", strerror(errno));
                 unlink(d->address.path);
                 r = DAEMON_EXIT_FAILED;

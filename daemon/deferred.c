@@ -69,11 +69,13 @@ static int64_t deadline_of(const struct incoming *in)
 void deferred_add(struct dispatch *d, struct client *c, struct incoming *in)
 {
         int64_t deadline = deadline_of(in);
+        bool has_fd = in->has_fd;
 
         if (kept_add(&c->deferred, d, c, in) == NULL) {
                 dispatch_refuse(d, c, &in->request.id, PL_E_INTERNAL_ERROR, "out of memory");
                 return;
         }
+        c->deferred_fds += has_fd;
         if (c->deferred_count++ == 0)
                 LIST_INSERT_HEAD(&d->deferring, c, deferring);
         dispatch_wake_at(d, deadline);
@@ -83,6 +85,7 @@ static void drop(struct kept *k)
 {
         struct client *c = k->client;
 
+        c->deferred_fds -= k->incoming.has_fd;
         kept_remove(&c->deferred, k);
         if (--c->deferred_count == 0)
                 LIST_REMOVE(c, deferring);
@@ -96,6 +99,12 @@ void deferred_release(struct dispatch *d, struct client *c)
 
         c->held_up = false;
         while (!c->held_up && (k = TAILQ_FIRST(&c->deferred)) != NULL) {
+                if (!d->hooks.take_share(c->session)) {
+                        c->held_up = c->releasing = true;
+                        d->hooks.again(c->session);
+                        break;
+                }
+                c->deferred_fds -= k->incoming.has_fd;
                 in = k->incoming;       /* out of the list first: a `stop` among them answers all that is there */
                 k->incoming = (struct incoming){.fd = -1};
                 drop(k);

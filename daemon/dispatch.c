@@ -52,10 +52,12 @@ void dispatch_flush(struct dispatch *d, const struct client *c, bool wanted)
         static const char no_memory[] =
                 "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32603,\"message\":\"out of memory\",\"data\":{\"name\":\"INTERNAL_ERROR\"}}}\n";
 
-        if (wanted && !d->out.failed)
+        if (wanted && !d->out.failed) {
                 d->hooks.send(c->session, d->out.data, d->out.len);
-        else if (wanted)
+        } else if (wanted) {
                 d->hooks.send(c->session, no_memory, sizeof no_memory - 1);
+                d->hooks.fail(c->session, "out_of_memory");     /* it does not know which request that was */
+        }
         d->out.len = 0;
         d->out.failed = false;
 }
@@ -192,6 +194,7 @@ static void stats(struct dispatch *d, const struct client *c, const struct pl_re
         pl_write_integer(&w, "path_locks", (int64_t)d->path_locks);
         pl_write_integer(&w, "waiting", (int64_t)n.waiting);
         pl_write_integer(&w, "descriptors", (int64_t)files_count(d->files));
+        pl_write_integer(&w, "descriptors_open", (int64_t)files_descriptors(d->files)->used);
         pl_write_integer(&w, "kernel_waits", (int64_t)os.waiting);
         pl_write_integer(&w, "kernel_wait_threads", (int64_t)os.threads);
         pl_write_integer(&w, "kernel_wait_retries", (int64_t)os.retrying);
@@ -269,6 +272,8 @@ void dispatch_carry_out(struct dispatch *d, struct client *c, struct incoming *i
 {
         const struct pl_request *r = &in->request;
 
+        if (c->gone && (r->method == PL_LIST || r->method == PL_STATS || r->method == PL_PING))
+                return;
         switch (r->method) {
         case PL_HELLO:
                 hello(d, c, r);
@@ -328,6 +333,19 @@ bool dispatch_is_full(const struct client *c)
         return c->deferred_count >= PL_DEFERRED_MAX;
 }
 
+void dispatch_go_on(struct dispatch *d, struct client *c)
+{
+        if (!c->releasing)
+                return;
+        c->releasing = false;
+        deferred_release(d, c);
+}
+
+void dispatch_gone(struct client *c)
+{
+        c->gone = true;
+}
+
 void dispatch_long_line(struct dispatch *d, struct client *c)
 {
         struct pl_fault fault;
@@ -336,8 +354,23 @@ void dispatch_long_line(struct dispatch *d, struct client *c)
         refuse_line(d, c, &fault);
 }
 
+bool dispatch_has_room(const struct dispatch *d, const struct client *c)
+{
+        switch (files_descriptors(d->files)->level) {
+        case DESCRIPTORS_PLENTY:
+                return true;
+        case DESCRIPTORS_NO_HOARDING:
+        case DESCRIPTORS_NO_CONNECTIONS:
+                return c->fd_count == 0 && c->deferred_fds == 0;
+        case DESCRIPTORS_EXHAUSTED:
+                break;
+        }
+        return false;
+}
+
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
 {
+        files_received(d->files, fd);
         if (c->fd_count == PL_FDS_UNCLAIMED_MAX) {
                 files_discard(d->files, fd);
                 return false;

@@ -103,7 +103,7 @@ void kernel_destroy(struct kernel *k)
 
 /* ---- waits ---- */
 
-/* Begin to wait on the bearer, or on the new description `fresh_fd` (consumed; -1: it could not be had). */
+/* Begin to wait on the bearer, or on the new description `fresh_fd` (expected, consumed; -1: it could not be had). */
 static void wait_on(struct kernel *k, uint64_t op, uint64_t bearer, enum oslock_mode mode, bool fresh, int fresh_fd)
 {
         struct fresh *f = NULL;
@@ -112,8 +112,8 @@ static void wait_on(struct kernel *k, uint64_t op, uint64_t bearer, enum oslock_
                 f = malloc(sizeof *f);
                 if (f == NULL || fresh_fd < 0 || files_fresh(k->files, bearer, fresh_fd, &bearer) != FILES_OK) {
                         /* Too few descriptors, perhaps: outsiders must wait a little longer, our own need not. */
-                        if (f == NULL)
-                                files_discard(k->files, fresh_fd);
+                        if (f == NULL || fresh_fd < 0)
+                                files_expect_none(k->files, fresh_fd);
                         free(f);
                         k->done(k->arg, op, OSLOCK_BUSY, 0, 0);
                         return;
@@ -164,7 +164,8 @@ static void wait_arrived(struct errand *r)
                 wait_on(k, r->op, r->bearer, r->mode, r->fresh, r->fresh_fd);
                 return;
         }
-        files_discard(k->files, r->fresh_fd);
+        if (r->fresh)
+                files_expect_none(k->files, r->fresh_fd);
         k->done(k->arg, r->op, OSLOCK_CANCELLED, 0, 0);
 }
 
@@ -218,9 +219,16 @@ void kernel_lock(struct kernel *k, const struct table_effect *fx)
         enum oslock_result result;
         struct file_error file_error;
 
+        if (fx->fresh && !files_expect(k->files)) {
+                k->done(k->arg, fx->op, OSLOCK_BUSY, 0, 0);     /* as in wait_on() */
+                return;
+        }
         if (files_is_away(k->files, fx->bearer)) {
-                if (send(k, kind, fx->op, fx->bearer, mode_of(fx->mode), fx->fresh) == NULL)
-                        k->done(k->arg, fx->op, OSLOCK_FAILED, ENOMEM, 0);
+                if (send(k, kind, fx->op, fx->bearer, mode_of(fx->mode), fx->fresh) != NULL)
+                        return;
+                if (fx->fresh)
+                        files_expect_none(k->files, -1);
+                k->done(k->arg, fx->op, OSLOCK_FAILED, ENOMEM, 0);
                 return;
         }
         if (fx->wait) {

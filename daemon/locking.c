@@ -127,7 +127,14 @@ static void on_opened(void *arg, uint64_t cookie, const struct files_found *foun
 
 static void open_away(struct dispatch *d, struct request *q, bool hold_up)
 {
-        if (files_look_up(d->files, q->label, q->create ? FILES_TO_CREATE : FILES_TO_OPEN, on_opened, d, q->cookie) != 0) {
+        static const struct file_error full = {"open", EMFILE};
+        int r = files_look_up(d->files, q->label, q->create ? FILES_TO_CREATE : FILES_TO_OPEN, on_opened, d, q->cookie);
+
+        if (r == -EMFILE) {
+                opened(d, q, FILES_FULL, q->key, 0, &full);
+                return;
+        }
+        if (r != 0) {
                 refuse_for_memory(d, q);
                 return;
         }

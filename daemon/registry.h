@@ -25,10 +25,12 @@ struct client {
         struct peer peer;
         bool spoke, concurrent;
         bool held_up;                   /* a path of an earlier request is being looked up off the loop: later ones wait in `deferred` */
+        bool releasing;                 /* nothing is looked up any more, but not all that was deferred is carried out yet */
+        bool gone;                      /* nobody reads its replies */
         struct kept *looked_up;         /* that one, if it is an unlock or a list */
         struct kept *list_waits;        /* a list that waits for a look at outsiders */
         struct kept_list deferred;      /* by age */
-        size_t deferred_count;
+        size_t deferred_count, deferred_fds;
         LIST_ENTRY(client) deferring;   /* of those that have deferred ones */
         char name[PL_CLIENT_BYTES_MAX + 1]; /* as it said in hello; "" if it did not */
         int fds[PL_FDS_UNCLAIMED_MAX];  /* received, not yet claimed; oldest at fd_first, a ring. TRANSPORT_FD_HOLE: lost on the way */
