@@ -16,6 +16,7 @@
 #define WAIT_THREADS_MAX 256
 #define WAIT_AWAY_THREADS_MAX 64
 #define LANE_THREADS_MAX 32     /* for files that may hang */
+#define DISK_THREADS_MAX 4      /* for ways that only a disk stands before */
 #define SETTLE_STEP_MS 1        /* while stopping: how often to look whether the kernel's waits have ended */
 #define SETTLE_MAX_MS 2000
 
@@ -25,7 +26,7 @@ struct daemon {
         struct pl_address address;
         struct descriptors descriptors;
         struct mounts *mounts;
-        struct lane *lane;
+        struct files_lanes lanes;
         struct files *files;
         struct outside *outside;
         struct engine *engine;
@@ -54,7 +55,8 @@ static void finish(struct daemon *d)
         engine_destroy(d->engine);
         outside_destroy(d->outside);
         files_destroy(d->files);
-        lane_destroy(d->lane);
+        lane_destroy(d->lanes.slow);
+        lane_destroy(d->lanes.disk);
         mounts_destroy(d->mounts);
         close_handles(d);
 }
@@ -171,11 +173,12 @@ static bool build(struct daemon *d)
         struct server_options server = {.own_uid = options.own_uid, .idle = on_idle, .arg = d};
 
         d->mounts = mounts_create(&d->loop);
-        d->lane = lane_create(&d->loop, LANE_THREADS_MAX);
-        if (d->mounts == NULL || d->lane == NULL)
+        d->lanes.slow = lane_create(&d->loop, LANE_THREADS_MAX);
+        d->lanes.disk = lane_create(&d->loop, DISK_THREADS_MAX);
+        if (d->mounts == NULL || d->lanes.slow == NULL || d->lanes.disk == NULL)
                 return false;
         descriptors_init(&d->descriptors, file_limit_raise());
-        d->files = files_create(&d->descriptors, d->mounts, d->lane);
+        d->files = files_create(&d->descriptors, d->mounts, &d->lanes);
         if (file_comparing() == FILE_NOTHING)
                 log_event(LOG_WARNING, "descriptions_unknown", "missing=kcmp,F_DUPFD_QUERY effect=%s",
                           log_quote("a description that two sessions pass counts as two owners; when one unlocks, both have unlocked"));
@@ -183,7 +186,7 @@ static bool build(struct daemon *d)
         if (d->dispatch == NULL)
                 return false;
         d->outside = outside_create(&d->loop, dispatch_outside_refreshed, d->dispatch);
-        d->engine = engine_create(&d->loop, d->files, d->lane, threads, dispatch_report, d->dispatch);
+        d->engine = engine_create(&d->loop, d->files, d->lanes.slow, threads, dispatch_report, d->dispatch);
         if (d->outside == NULL || d->engine == NULL)
                 return false;
         dispatch_attach(d->dispatch, d->engine, d->outside);

@@ -72,7 +72,7 @@ static struct bearer *find_passed(struct files *f, struct file *file, int fd)
         return NULL;
 }
 
-struct files *files_create(struct descriptors *descriptors, struct mounts *mounts, struct lane *lane)
+struct files *files_create(struct descriptors *descriptors, struct mounts *mounts, const struct files_lanes *lanes)
 {
         struct files *f = calloc(1, sizeof *f);
 
@@ -80,7 +80,7 @@ struct files *files_create(struct descriptors *descriptors, struct mounts *mount
                 return NULL;
         f->descriptors = descriptors;
         f->mounts = mounts;
-        f->lane = lane;
+        f->lanes = *lanes;
         f->comparing = file_comparing();
         return f;
 }

@@ -24,8 +24,13 @@ enum files_result {
         FILES_AWAY      /* the path leads to where looking might hang: ask again by files_look_up() */
 };
 
+/* `slow` for what may hang; `disk` for ways that are on a local disk, but in no cache: they must not stand behind what hangs. */
+struct files_lanes {
+        struct lane *slow, *disk;
+};
+
 /* All descriptors that pass through here are counted in `descriptors`, which outlives the loop's last turn. */
-struct files *files_create(struct descriptors *descriptors, struct mounts *mounts, struct lane *lane);
+struct files *files_create(struct descriptors *descriptors, struct mounts *mounts, const struct files_lanes *lanes);
 void files_destroy(struct files *f);    /* closes everything, unlocks nothing by itself; before the lane */
 
 /* The shared bearer of the file that `path` names now; one reference. */

@@ -40,7 +40,7 @@ void files_close_away(struct files *f, int fd, uint64_t key)
                 return;
         }
         *c = (struct closing){.job = {.work = close_work, .done = close_done, .key = key}, .descriptors = f->descriptors, .fd = fd};
-        lane_submit(f->lane, &c->job);
+        lane_submit(f->lanes.slow, &c->job);
 }
 
 void files_discard(struct files *f, int fd)
@@ -62,6 +62,8 @@ struct look_up {
         void *arg;
         uint64_t ticket;
         enum files_purpose purpose;
+        int folder;                     /* where the walk begins */
+        const char *rest;
         int fd;
         struct file_identity id;
         struct file_error error;        /* error 0: it worked */
@@ -101,6 +103,47 @@ static void look_up_done(struct lane_job *job)
         free(l);
 }
 
+/* Off the loop, however long it takes. False: no descriptor is left. */
+static bool look_up_slowly(struct look_up *l)
+{
+        if (l->purpose != FILES_TO_IDENTIFY && !files_expect(l->files))
+                return false;
+        l->job = (struct lane_job){.work = look_up_work, .done = look_up_done};
+        lane_submit(l->files->lanes.slow, &l->job);
+        return true;
+}
+
+static void walk_work(struct lane_job *job)
+{
+        struct look_up *l = (struct look_up *)job;
+
+        file_walk(l->folder, l->rest);
+}
+
+static void walk_done(struct lane_job *job)
+{
+        struct look_up *l = (struct look_up *)job;
+        struct files_found found = {0};
+        struct files *f = l->files;
+
+        close(l->folder);       /* a mere name */
+        if (l->job.dropped) {
+                free(l);
+                return;
+        }
+        descriptors_remove(f->descriptors);
+        if (l->purpose == FILES_TO_IDENTIFY)
+                found.result = files_identify(f, l->path, &found.key, &found.error);
+        else
+                found.result = files_open(f, l->path, l->purpose == FILES_TO_CREATE, &found.key, &found.bearer, &found.error);
+        if (found.result == FILES_AWAY && look_up_slowly(l))
+                return;         /* it leaves the disk */
+        if (found.result == FILES_AWAY)
+                found = (struct files_found){.result = FILES_FULL, .error = {"open", EMFILE}};
+        l->found(l->arg, l->ticket, &found);
+        free(l);
+}
+
 int files_look_up(struct files *f, const char *path, enum files_purpose purpose, files_found_fn *found, void *arg, uint64_t ticket)
 {
         size_t len = strlen(path) + 1;
@@ -108,11 +151,6 @@ int files_look_up(struct files *f, const char *path, enum files_purpose purpose,
 
         if (l == NULL)
                 return -ENOMEM;
-        if (purpose != FILES_TO_IDENTIFY && !files_expect(f)) {
-                free(l);
-                return -EMFILE;
-        }
-        l->job = (struct lane_job){.work = look_up_work, .done = look_up_done};
         l->files = f;
         l->found = found;
         l->arg = arg;
@@ -120,6 +158,15 @@ int files_look_up(struct files *f, const char *path, enum files_purpose purpose,
         l->purpose = purpose;
         l->fd = -1;
         memcpy(l->path, path, len);
-        lane_submit(f->lane, &l->job);
-        return 0;
+        l->folder = file_way(f->mounts, l->path, &l->rest);
+        if (l->folder >= 0) {
+                descriptors_add(f->descriptors);
+                l->job = (struct lane_job){.work = walk_work, .done = walk_done};
+                lane_submit(f->lanes.disk, &l->job);
+                return 0;
+        }
+        if (look_up_slowly(l))
+                return 0;
+        free(l);
+        return -EMFILE;
 }

@@ -14,7 +14,7 @@ struct files {
         size_t expected;        /* descriptors that are being opened for locks */
         uint64_t last_id;
         struct mounts *mounts;
-        struct lane *lane;
+        struct files_lanes lanes;
         enum file_comparing comparing;
 };
 

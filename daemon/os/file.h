@@ -33,6 +33,14 @@ enum file_place {
 };
 enum file_place file_glance(struct mounts *m, const char *path, struct file_identity *id, struct file_error *e);
 
+/*
+ * When a glance says FILE_AWAY that may be because no cache knows the way, though it is on a local disk: the deepest folder on the way that is known and
+ * local, and what is left from there. A descriptor that only names it, or -1: there is none. Waits for nobody.
+ */
+int file_way(struct mounts *m, const char *path, const char **rest);
+/* Bring the rest of the way into the caches. Never leaves the folder's file system, so it waits for a disk at most. */
+void file_walk(int folder, const char *rest);
+
 /* Does nothing done with this descriptor wait for another machine or program? Asks nobody. */
 bool file_is_local(struct mounts *m, int fd);
 

@@ -185,6 +185,28 @@ class Hanging(DaemonTest):
         for id in ids:
             a.reply(id)
 
+    def test_when_all_of_the_lane_hangs_local_paths_in_no_cache_are_looked_up(self):
+        deep = self.daemon.file("some/folders/that/nobody/remembers")
+        os.makedirs(deep)
+        with open(os.path.join(deep, "file"), "w"):
+            pass
+        os.symlink("some/folders", self.daemon.file("link"))
+        os.sync()
+        clients = [self.client() for _ in range(40)]
+        self.fs.hang(OPEN)
+        for i, c in enumerate(clients):
+            c.start_lock(self.fs.path(f"file{i}"), EX)
+        self.fs.await_hanging(32)
+        a = self.client()
+        for path in (deep + "/file", deep + "/new", self.daemon.file("link/that/nobody/remembers/file2")):
+            try:
+                with open("/proc/sys/vm/drop_caches", "w") as f:
+                    f.write("2")
+            except OSError as e:
+                self.skipTest(f"caches cannot be dropped here: {e.strerror}")
+            a.lock(path, EX)
+            self.assertEqual(a.call("unlock", {"path": path}), {"released": True})
+
     def test_a_daemon_that_hangs_there_still_stops(self):
         self.fs.hang(OPEN)
         a, b = self.client(), self.client()

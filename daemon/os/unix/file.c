@@ -151,6 +151,40 @@ enum file_place file_glance(struct mounts *m, const char *path, struct file_iden
         return FILE_BAD;
 }
 
+int file_way(struct mounts *m, const char *path, const char **rest)
+{
+        size_t len = strlen(path);
+        char folder[PATH_MAX];
+        int dir = -1;
+
+        if (len >= sizeof folder)
+                return -1;
+        memcpy(folder, path, len + 1);
+        do {
+                while (len > 0 && folder[len - 1] != '/')
+                        len--;
+                if (len == 0)
+                        return -1;
+                folder[len] = '\0';     /* with its slash */
+                dir = name_cached(folder, O_DIRECTORY);
+                *rest = path + len;
+                len--;
+        } while (dir < 0 && (errno == EAGAIN || errno == ENOENT));
+        if (dir < 0 || file_is_local(m, dir))
+                return dir;
+        close(dir);
+        return -1;
+}
+
+void file_walk(int folder, const char *rest)
+{
+        struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS};
+        int fd = (int)syscall(SYS_openat2, folder, rest, &how, sizeof how);
+
+        if (fd >= 0)
+                close(fd);
+}
+
 /* ---- */
 
 /* All anonymous inodes (epoll, eventfd, ...) are on one device of their own. */
