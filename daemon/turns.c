@@ -11,7 +11,7 @@ TAILQ_HEAD(turn_queue, turn);
 
 struct turns {
         uv_loop_t *loop;
-        uv_prepare_t prepare;           /* counts the turns */
+        uv_prepare_t prepare;           /* before the loop looks for what has come: new shares for that too */
         uv_idle_t idle;                 /* runs while somebody waits for the next turn: then the loop does not sleep */
         uv_timer_t timer;               /* for the first parked */
         uint64_t number;
@@ -29,6 +29,7 @@ static void on_idle(uv_idle_t *idle)
         struct turns *t = idle->data;
         struct turn marker = {.state = TURN_NEXT}, *turn;
 
+        t->number++;
         /* Those that come meanwhile are for the turn after this. One by one: each may remove others. */
         TAILQ_INSERT_TAIL(&t->next, &marker, entry);
         while ((turn = TAILQ_FIRST(&t->next)) != &marker) {

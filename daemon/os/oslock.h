@@ -29,7 +29,7 @@ enum oslock_result oslock_upgrade(int fd, int *error);
 /* EX -> SH, without a gap. */
 void oslock_downgrade(int fd);
 void oslock_unlock(int fd);
-/* The mode that the description itself bears now, as the kernel says. */
+/* The mode that the description itself bears now, as the kernel says. On the loop's thread. */
 enum oslock_mode oslock_bears(int fd);
 
 struct oslock_pool;

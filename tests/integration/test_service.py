@@ -255,7 +255,7 @@ class LogReaders(unittest.TestCase):
             with d.connect() as c:
                 c.ping()
             deadline = time.monotonic() + PATIENCE
-            while not re.search(r"level=warning event=log_dropped lines=\d+\n.*event=session_opened", text):
+            while not re.search(r"level=warning event=log_dropped lines=\d+\n[\s\S]*event=session_opened", text):
                 self.assertLess(time.monotonic(), deadline, text[-500:])
                 text += read()
             for line in text.splitlines():

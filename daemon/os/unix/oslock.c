@@ -1,5 +1,5 @@
 /* flock(2), without waiting. The waits are in oslock_pool.c. */
-#include "oslock.h"
+#include "oslock_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,21 +52,49 @@ void oslock_unlock(int fd)
         (void)flock_retry(fd, LOCK_UN);
 }
 
-enum oslock_mode oslock_bears(int fd)
+/* For oslock_bears() when all others are taken: a wrong NONE would put the bearer of a lock behind those who wait for it. */
+static int spare = -1;
+
+void oslock_keep_spare(void)
+{
+        if (spare < 0)
+                spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* The "lock:" lines of fdinfo; proc(5). */
+static enum oslock_mode parse(char *text)
 {
         enum oslock_mode mode = OSLOCK_NONE;
-        char name[64], line[256];
-        FILE *f;
+        char *line, *rest;
 
-        snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
-        f = fopen(name, "re");
-        if (f == NULL)
-                return OSLOCK_NONE;
-        while (fgets(line, sizeof line, f) != NULL) {
+        for (line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
                 if (strncmp(line, "lock:", 5) != 0 || strstr(line, "FLOCK") == NULL)
                         continue;
                 mode = strstr(line, "WRITE") != NULL ? OSLOCK_EX : OSLOCK_SH;
         }
-        fclose(f);
         return mode;
+}
+
+enum oslock_mode oslock_bears(int fd)
+{
+        char name[64], text[4096];
+        size_t len = 0;
+        ssize_t n;
+        int info;
+
+        snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
+        info = open(name, O_RDONLY | O_CLOEXEC);
+        if (info < 0 && (errno == EMFILE || errno == ENFILE) && spare >= 0) {
+                close(spare);
+                spare = -1;
+                info = open(name, O_RDONLY | O_CLOEXEC);
+        }
+        if (info < 0)
+                return OSLOCK_NONE;
+        while (len < sizeof text - 1 && (n = read(info, text + len, sizeof text - 1 - len)) > 0)
+                len += (size_t)n;
+        text[len] = '\0';
+        close(info);
+        oslock_keep_spare();
+        return parse(text);
 }

@@ -3,80 +3,20 @@
  * and a cancel sends that thread SIGURG (ignored by default, handled here by an empty handler without SA_RESTART). A signal that
  * arrives just before the call is lost; the cancel is therefore repeated by a timer until the thread has answered.
  *
- * Past the bound of threads a wait is tried again and again, at first after a millisecond, then ever more seldom, down to once in about a second, and
- * not all in step. They stand in a heap by the time of their next try, so that thousands of them cost nothing in between; a thread that
- * becomes free goes to the oldest.
+ * Threads are bounded. Other waits are tried now and then (oslock_retry.c); a thread that becomes free goes to the oldest of them.
  */
-#include "oslock.h"
+#include "oslock_internal.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/queue.h>
 #include <time.h>
-#include <uv.h>
-
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 #define STACK_BYTES (64 * 1024)
-#define CANCEL_REPEAT_MS 2
 #define RETRY_MIN_MS 1
-#define RETRY_MAX_MS 1000
-#define RETRY_GRAIN_MS 16       /* the seldom ones are tried in groups: each wake-up of the loop costs more than a try */
-#define RETRIES_PER_TURN 256
 #define LEAVE_NS 1000000000ull  /* at the end, for all: whoever hangs on a dead file system is left behind */
-
-enum wait_state { WAIT_THREAD, WAIT_DUE /* in the heap */, WAIT_ELSEWHERE /* is being tried there */, WAIT_READY /* to be answered */ };
-
-struct wait {
-        struct oslock_pool *pool;
-        uint64_t op;
-        int fd;
-        enum oslock_mode mode;
-        enum wait_state state;
-        pthread_t thread;
-        bool has_thread, in_cancelling, cancelled_here;
-        int64_t due_ms;
-        int step_ms;
-        size_t heap_index;
-        enum oslock_result result;
-        int error;
-        bool cancelled;         /* under the mutex: written by the loop, read by the thread */
-        bool answered;          /* under the mutex: written by the thread */
-        TAILQ_ENTRY(wait) by_age;       /* while it has no thread */
-        TAILQ_ENTRY(wait) entry;        /* of `cancelling` */
-        STAILQ_ENTRY(wait) ready;       /* of `answered` or `ready` */
-        UT_hash_handle hh;
-};
-
-STAILQ_HEAD(wait_queue, wait);
-
-struct oslock_pool {
-        uv_loop_t *loop;
-        uv_async_t async;
-        uv_timer_t timer;
-        struct wait *waits;                     /* by op */
-        struct wait **heap;                     /* by due_ms; room for all without a thread */
-        size_t heap_count, heap_cap;
-        TAILQ_HEAD(, wait) retries;             /* all without a thread, by age */
-        TAILQ_HEAD(, wait) cancelling;          /* threads that are signalled until they have answered */
-        struct wait_queue ready;                /* answers of the loop itself */
-        unsigned threads, threads_max, retrying, handles;
-        unsigned random;
-        uint64_t total, tries;
-        oslock_done *done;
-        oslock_try_elsewhere *elsewhere;
-        void *arg;
-        pthread_mutex_t mutex;
-        struct wait_queue answered;             /* under the mutex: answers of threads */
-        bool closing;                           /* under the mutex */
-        bool left_behind;                       /* a thread that hangs may still look at all this */
-};
 
 static void interrupted(int signo)
 {
@@ -142,174 +82,6 @@ static int start_thread(struct wait *w)
         return r;
 }
 
-/* ---- the heap: parents are due before their children ---- */
-
-static void heap_put(struct oslock_pool *p, size_t i, struct wait *w)
-{
-        p->heap[i] = w;
-        w->heap_index = i;
-}
-
-static void heap_up(struct oslock_pool *p, size_t i, struct wait *w)
-{
-        while (i > 0 && p->heap[(i - 1) / 2]->due_ms > w->due_ms) {
-                heap_put(p, i, p->heap[(i - 1) / 2]);
-                i = (i - 1) / 2;
-        }
-        heap_put(p, i, w);
-}
-
-static void heap_down(struct oslock_pool *p, size_t i, struct wait *w)
-{
-        size_t child;
-
-        while ((child = 2 * i + 1) < p->heap_count) {
-                if (child + 1 < p->heap_count && p->heap[child + 1]->due_ms < p->heap[child]->due_ms)
-                        child++;
-                if (p->heap[child]->due_ms >= w->due_ms)
-                        break;
-                heap_put(p, i, p->heap[child]);
-                i = child;
-        }
-        heap_put(p, i, w);
-}
-
-static void heap_add(struct oslock_pool *p, struct wait *w)
-{
-        heap_up(p, p->heap_count++, w);
-}
-
-static void heap_remove(struct oslock_pool *p, struct wait *w)
-{
-        struct wait *last = p->heap[--p->heap_count];
-        size_t i = w->heap_index;
-
-        if (last == w)
-                return;
-        if (i > 0 && p->heap[(i - 1) / 2]->due_ms > last->due_ms)
-                heap_up(p, i, last);
-        else
-                heap_down(p, i, last);
-}
-
-static bool heap_reserve(struct oslock_pool *p)
-{
-        size_t cap = p->heap_cap == 0 ? 64 : p->heap_cap * 2;
-        struct wait **grown;
-
-        if (p->retrying < p->heap_cap)
-                return true;
-        grown = realloc(p->heap, cap * sizeof(*grown));
-        if (grown == NULL)
-                return false;
-        p->heap = grown;
-        p->heap_cap = cap;
-        return true;
-}
-
-/* ---- waits without a thread ---- */
-
-static void on_timer(uv_timer_t *timer);
-
-static void set_timer(struct oslock_pool *p)
-{
-        int64_t now = (int64_t)uv_now(p->loop), at = INT64_MAX;
-
-        if (p->heap_count > 0)
-                at = p->heap[0]->due_ms;
-        if (!TAILQ_EMPTY(&p->cancelling) && now + CANCEL_REPEAT_MS < at)
-                at = now + CANCEL_REPEAT_MS;
-        if (at == INT64_MAX)
-                uv_timer_stop(&p->timer);
-        else
-                uv_timer_start(&p->timer, on_timer, at > now ? (uint64_t)(at - now) : 1, 0);
-}
-
-/* Three quarters to five quarters of the step. */
-static int64_t due_after(struct oslock_pool *p, int step_ms)
-{
-        int64_t due = (int64_t)uv_now(p->loop) + step_ms;
-
-        if (step_ms < 4)
-                return due;
-        p->random = p->random * 1103515245u + 12345u;
-        due += (int64_t)(p->random >> 16) % (step_ms / 2) - step_ms / 4;
-        if (step_ms >= 8 * RETRY_GRAIN_MS)
-                due = (due + RETRY_GRAIN_MS - 1) / RETRY_GRAIN_MS * RETRY_GRAIN_MS;
-        return due;
-}
-
-static void put_off(struct oslock_pool *p, struct wait *w)
-{
-        w->state = WAIT_DUE;
-        w->due_ms = due_after(p, w->step_ms);
-        if (w->step_ms < RETRY_MAX_MS)
-                w->step_ms = w->step_ms * 2 < RETRY_MAX_MS ? w->step_ms * 2 : RETRY_MAX_MS;
-        heap_add(p, w);
-}
-
-/* Its answer is known. It is given by the loop, not here: somebody who asks is on the stack. */
-static void make_ready(struct oslock_pool *p, struct wait *w, enum oslock_result result, int error)
-{
-        w->state = WAIT_READY;
-        w->result = result;
-        w->error = error;
-        STAILQ_INSERT_TAIL(&p->ready, w, ready);
-        uv_async_send(&p->async);
-}
-
-static void tried(struct oslock_pool *p, struct wait *w, enum oslock_result result, int error)
-{
-        if (result != OSLOCK_BUSY)
-                make_ready(p, w, result, error);
-        else if (w->cancelled_here)
-                make_ready(p, w, OSLOCK_CANCELLED, 0);
-        else
-                put_off(p, w);
-}
-
-static void retry(struct oslock_pool *p, struct wait *w)
-{
-        enum oslock_result result;
-        int error = 0;
-
-        heap_remove(p, w);
-        p->tries++;
-        if (p->elsewhere == NULL) {
-                result = oslock_try(w->fd, w->mode, &error);
-                tried(p, w, result, error);
-                return;
-        }
-        w->state = WAIT_ELSEWHERE;
-        if (p->elsewhere(p->arg, w->op, w->fd, w->mode) != 0)
-                tried(p, w, OSLOCK_BUSY, 0);
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-        struct oslock_pool *p = timer->data;
-        int64_t now = (int64_t)uv_now(p->loop);
-        struct wait *w;
-        int i;
-
-        TAILQ_FOREACH(w, &p->cancelling, entry)
-                pthread_kill(w->thread, SIGURG);        /* not joined yet, so the thread's name is still good */
-        for (i = 0; i < RETRIES_PER_TURN && p->heap_count > 0 && p->heap[0]->due_ms <= now; i++)
-                retry(p, p->heap[0]);
-        set_timer(p);
-}
-
-void oslock_pool_tried(struct oslock_pool *p, uint64_t op, enum oslock_result result, int error)
-{
-        struct wait *w;
-
-        HASH_FIND(hh, p->waits, &op, sizeof op, w);
-        if (w == NULL || w->state != WAIT_ELSEWHERE)
-                return;
-        tried(p, w, result, error);
-        set_timer(p);
-}
-
 /* ---- answers ---- */
 
 /* A thread has become free: for the oldest who has none. */
@@ -323,10 +95,10 @@ static void give_thread(struct oslock_pool *p)
         }
         if (w == NULL || p->threads >= p->threads_max)
                 return;
-        heap_remove(p, w);
+        retry_remove(p, w);
         w->state = WAIT_THREAD;
         if (start_thread(w) != 0) {
-                put_off(p, w);
+                retry_put_off(p, w);
                 return;
         }
         w->has_thread = true;
@@ -347,7 +119,7 @@ static void remove_wait(struct oslock_pool *p, struct wait *w)
         TAILQ_REMOVE(&p->retries, w, by_age);
         p->retrying--;
         if (w->state == WAIT_DUE)
-                heap_remove(p, w);
+                retry_remove(p, w);
 }
 
 static void answer_all(struct oslock_pool *p, struct wait_queue *queue)
@@ -376,7 +148,7 @@ static void on_async(uv_async_t *async)
         pthread_mutex_unlock(&p->mutex);
         STAILQ_CONCAT(&queue, &p->ready);
         answer_all(p, &queue);
-        set_timer(p);
+        retry_set_timer(p);
 }
 
 /* ---- begin and end ---- */
@@ -406,6 +178,7 @@ struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock
         p->handles = 2;
         pthread_mutex_init(&p->mutex, NULL);
         sigaction(SIGURG, &action, NULL);
+        oslock_keep_spare();
         return p;
 }
 
@@ -474,7 +247,7 @@ int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mod
 {
         struct wait *w = calloc(1, sizeof *w);
 
-        if (w == NULL || !heap_reserve(p))
+        if (w == NULL || !retry_reserve(p))
                 goto fail;
         *w = (struct wait){.pool = p, .op = op, .fd = fd, .mode = mode, .state = WAIT_THREAD, .step_ms = RETRY_MIN_MS};
         HASH_ADD(hh, p->waits, op, sizeof w->op, w);
@@ -486,8 +259,8 @@ int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mod
         } else {
                 TAILQ_INSERT_TAIL(&p->retries, w, by_age);
                 p->retrying++;
-                put_off(p, w);
-                set_timer(p);
+                retry_put_off(p, w);
+                retry_set_timer(p);
         }
         p->total++;
         return 0;
@@ -505,8 +278,8 @@ void oslock_cancel(struct oslock_pool *p, uint64_t op)
                 return;
         w->cancelled_here = true;
         if (w->state == WAIT_DUE) {
-                heap_remove(p, w);
-                make_ready(p, w, OSLOCK_CANCELLED, 0);
+                retry_remove(p, w);
+                retry_make_ready(p, w, OSLOCK_CANCELLED, 0);
         } else if (w->has_thread) {
                 pthread_mutex_lock(&p->mutex);
                 w->cancelled = true;
@@ -515,7 +288,7 @@ void oslock_cancel(struct oslock_pool *p, uint64_t op)
                 w->in_cancelling = true;
                 TAILQ_INSERT_TAIL(&p->cancelling, w, entry);
         }
-        set_timer(p);
+        retry_set_timer(p);
 }
 
 void oslock_pool_stats(const struct oslock_pool *p, struct oslock_stats *out)
