@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #define WAIT_THREADS_MAX 256
+#define WAIT_AWAY_THREADS_MAX 64
 #define LANE_THREADS_MAX 32     /* for files that may hang */
+#define DISK_THREADS_MAX 4      /* for ways that only a disk stands before */
 #define SETTLE_STEP_MS 1        /* while stopping: how often to look whether the kernel's waits have ended */
 #define SETTLE_MAX_MS 2000
 
@@ -22,8 +24,9 @@ struct daemon {
         uv_loop_t loop;
         const struct daemon_options *options;
         struct pl_address address;
+        struct descriptors descriptors;
         struct mounts *mounts;
-        struct lane *lane;
+        struct files_lanes lanes;
         struct files *files;
         struct outside *outside;
         struct engine *engine;
@@ -52,7 +55,8 @@ static void finish(struct daemon *d)
         engine_destroy(d->engine);
         outside_destroy(d->outside);
         files_destroy(d->files);
-        lane_destroy(d->lane);
+        lane_destroy(d->lanes.slow);
+        lane_destroy(d->lanes.disk);
         mounts_destroy(d->mounts);
         close_handles(d);
 }
@@ -158,27 +162,35 @@ static int take_address(struct daemon *d)
         return 0;
 }
 
-static bool build(struct daemon *d, size_t descriptors)
+static bool build(struct daemon *d)
 {
         struct dispatch_options options = {
                 .own_uid = (int64_t)geteuid(), .log_waits_ms = d->options->log_waits_ms, .sessions_max = PL_SESSIONS_MAX};
-        struct dispatch_hooks hooks = {.send = session_send, .resume = session_resume, .clogged = session_clogged, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
-        struct server_options server = {.own_uid = options.own_uid, .descriptors_max = descriptors, .idle = on_idle, .arg = d};
+        struct dispatch_hooks hooks = {
+                .send = session_send, .fail = session_fail, .take_share = session_take_share, .again = session_again, .resume = session_resume,
+                .clogged = session_clogged, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
+        struct kernel_threads threads = {.local = WAIT_THREADS_MAX, .away = WAIT_AWAY_THREADS_MAX};
+        struct server_options server = {.own_uid = options.own_uid, .idle = on_idle, .arg = d};
 
         d->mounts = mounts_create(&d->loop);
-        d->lane = lane_create(&d->loop, LANE_THREADS_MAX);
-        if (d->mounts == NULL || d->lane == NULL)
+        d->lanes.slow = lane_create(&d->loop, LANE_THREADS_MAX);
+        d->lanes.disk = lane_create(&d->loop, DISK_THREADS_MAX);
+        if (d->mounts == NULL || d->lanes.slow == NULL || d->lanes.disk == NULL)
                 return false;
-        d->files = files_create(descriptors > 2 * PL_FDS_RESERVE ? descriptors - 2 * PL_FDS_RESERVE : descriptors / 2, d->mounts, d->lane);
+        descriptors_init(&d->descriptors, file_limit_raise());
+        d->files = files_create(&d->descriptors, d->mounts, &d->lanes);
+        if (file_comparing() == FILE_NOTHING)
+                log_event(LOG_WARNING, "descriptions_unknown", "missing=kcmp,F_DUPFD_QUERY effect=%s",
+                          log_quote("a description that two sessions pass counts as two owners; when one unlocks, both have unlocked"));
         d->dispatch = d->files != NULL ? dispatch_create(d->files, &options, &hooks) : NULL;
         if (d->dispatch == NULL)
                 return false;
         d->outside = outside_create(&d->loop, dispatch_outside_refreshed, d->dispatch);
-        d->engine = engine_create(&d->loop, d->files, d->lane, WAIT_THREADS_MAX, dispatch_report, d->dispatch);
+        d->engine = engine_create(&d->loop, d->files, d->lanes.slow, threads, dispatch_report, d->dispatch);
         if (d->outside == NULL || d->engine == NULL)
                 return false;
         dispatch_attach(d->dispatch, d->engine, d->outside);
-        d->server = server_create(&d->loop, d->listen_fd, d->dispatch, d->files, &server);
+        d->server = server_create(&d->loop, d->listen_fd, d->dispatch, &d->descriptors, &server);
         return d->server != NULL;
 }
 
@@ -202,13 +214,14 @@ int daemon_run(const struct daemon_options *options)
         d->options = options;
         d->start_lock = d->listen_fd = -1;
         log_set_level(options->log_level);
+        log_start();
         signal(SIGPIPE, SIG_IGN);
         r = take_address(d);
         if (r != 0)
                 goto out;
         uv_loop_init(&d->loop);
         init_handles(d);
-        if (!build(d, file_limit_raise())) {
+        if (!build(d)) {
                 fprintf(stderr, "portalockd: cannot start: %s\n", strerror(errno));
                 unlink(d->address.path);
                 r = DAEMON_EXIT_FAILED;

@@ -54,6 +54,7 @@ void deferred_look_up(struct dispatch *d, struct client *c, struct incoming *in,
                 kept_remove(&d->looked_up, k);
         } else {
                 c->held_up = true;
+                c->looked_up = k;
         }
 }
 
@@ -68,30 +69,26 @@ static int64_t deadline_of(const struct incoming *in)
 void deferred_add(struct dispatch *d, struct client *c, struct incoming *in)
 {
         int64_t deadline = deadline_of(in);
+        bool has_fd = in->has_fd;
 
-        if (kept_add(&d->deferred, d, c, in) == NULL) {
+        if (kept_add(&c->deferred, d, c, in) == NULL) {
                 dispatch_refuse(d, c, &in->request.id, PL_E_INTERNAL_ERROR, "out of memory");
                 return;
         }
-        c->deferred_count++;
+        c->deferred_fds += has_fd;
+        if (c->deferred_count++ == 0)
+                LIST_INSERT_HEAD(&d->deferring, c, deferring);
         dispatch_wake_at(d, deadline);
 }
 
-static void drop(struct dispatch *d, struct kept *k)
+static void drop(struct kept *k)
 {
-        k->client->deferred_count--;
-        kept_remove(&d->deferred, k);
-}
+        struct client *c = k->client;
 
-static struct kept *first_of(struct dispatch *d, const struct client *c)
-{
-        struct kept *k;
-
-        TAILQ_FOREACH(k, &d->deferred, entry) {
-                if (k->client == c)
-                        return k;
-        }
-        return NULL;
+        c->deferred_fds -= k->incoming.has_fd;
+        kept_remove(&c->deferred, k);
+        if (--c->deferred_count == 0)
+                LIST_REMOVE(c, deferring);
 }
 
 void deferred_release(struct dispatch *d, struct client *c)
@@ -101,10 +98,16 @@ void deferred_release(struct dispatch *d, struct client *c)
         struct kept *k;
 
         c->held_up = false;
-        while (!c->held_up && c->deferred_count > 0 && (k = first_of(d, c)) != NULL) {
+        while (!c->held_up && (k = TAILQ_FIRST(&c->deferred)) != NULL) {
+                if (!d->hooks.take_share(c->session)) {
+                        c->held_up = c->releasing = true;
+                        d->hooks.again(c->session);
+                        break;
+                }
+                c->deferred_fds -= k->incoming.has_fd;
                 in = k->incoming;       /* out of the list first: a `stop` among them answers all that is there */
                 k->incoming = (struct incoming){.fd = -1};
-                drop(d, k);
+                drop(k);
                 dispatch_carry_out(d, c, &in);
                 incoming_clear(d, &in);
         }
@@ -115,15 +118,15 @@ void deferred_release(struct dispatch *d, struct client *c)
 static void answer(struct dispatch *d, struct kept *k, int code)
 {
         dispatch_refuse(d, k->client, &k->incoming.request.id, code, NULL);
-        drop(d, k);
+        drop(k);
 }
 
 bool deferred_cancel(struct dispatch *d, const struct client *c, const struct pl_id *id)
 {
         struct kept *k;
 
-        TAILQ_FOREACH(k, &d->deferred, entry) {
-                if (k->client == c && k->incoming.request.method == PL_LOCK && pl_id_equal(&k->incoming.request.id, id)) {
+        TAILQ_FOREACH(k, &c->deferred, entry) {
+                if (k->incoming.request.method == PL_LOCK && pl_id_equal(&k->incoming.request.id, id)) {
                         answer(d, k, PL_E_CANCELLED);
                         return true;
                 }
@@ -133,18 +136,17 @@ bool deferred_cancel(struct dispatch *d, const struct client *c, const struct pl
 
 void deferred_stop(struct dispatch *d)
 {
-        struct kept *k;
+        struct client *c;
 
-        while ((k = TAILQ_FIRST(&d->deferred)) != NULL)
-                answer(d, k, PL_E_SHUTTING_DOWN);
+        while ((c = LIST_FIRST(&d->deferring)) != NULL)
+                answer(d, TAILQ_FIRST(&c->deferred), PL_E_SHUTTING_DOWN);
 }
 
-void deferred_tick(struct dispatch *d)
+static void tick(struct dispatch *d, struct client *c, int64_t now)
 {
-        int64_t now = engine_now(d->engine);
         struct kept *k, *next;
 
-        for (k = TAILQ_FIRST(&d->deferred); k != NULL; k = next) {
+        for (k = TAILQ_FIRST(&c->deferred); k != NULL; k = next) {
                 next = TAILQ_NEXT(k, entry);
                 if (deadline_of(&k->incoming) <= now)
                         answer(d, k, PL_E_TIMED_OUT);
@@ -153,14 +155,14 @@ void deferred_tick(struct dispatch *d)
         }
 }
 
-static void forget(struct kept_list *list, const struct client *c)
+void deferred_tick(struct dispatch *d)
 {
-        struct kept *k, *next;
+        int64_t now = engine_now(d->engine);
+        struct client *c, *next;
 
-        for (k = TAILQ_FIRST(list); k != NULL; k = next) {
-                next = TAILQ_NEXT(k, entry);
-                if (k->client == c)
-                        kept_remove(list, k);
+        for (c = LIST_FIRST(&d->deferring); c != NULL; c = next) {
+                next = LIST_NEXT(c, deferring);
+                tick(d, c, now);
         }
 }
 
@@ -168,14 +170,10 @@ void deferred_close(struct dispatch *d, struct client *c)
 {
         struct kept *k;
 
-        if (c->list_waits)
-                forget(&d->lists, c);
-        if (c->deferred_count > 0)
-                forget(&d->deferred, c);
-        if (!c->held_up)
-                return;
-        TAILQ_FOREACH(k, &d->looked_up, entry) {
-                if (k->client == c)
-                        k->client = NULL;       /* the look-up still comes back to it */
-        }
+        if (c->list_waits != NULL)
+                kept_remove(&d->lists, c->list_waits);
+        while ((k = TAILQ_FIRST(&c->deferred)) != NULL)
+                drop(k);
+        if (c->looked_up != NULL)
+                c->looked_up->client = NULL;    /* the look-up still comes back to it */
 }

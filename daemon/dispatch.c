@@ -19,7 +19,7 @@ struct dispatch *dispatch_create(struct files *files, const struct dispatch_opti
         d->wake_ms = TABLE_NEVER;
         TAILQ_INIT(&d->lists);
         TAILQ_INIT(&d->looked_up);
-        TAILQ_INIT(&d->deferred);
+        LIST_INIT(&d->deferring);
         notices_init(d);
         return d;
 }
@@ -37,7 +37,6 @@ void dispatch_destroy(struct dispatch *d)
                 return;
         kept_clear(&d->lists);
         kept_clear(&d->looked_up);
-        kept_clear(&d->deferred);
         pl_buf_clear(&d->out);
         free(d);
 }
@@ -54,10 +53,12 @@ void dispatch_flush(struct dispatch *d, const struct client *c, bool wanted)
         static const char no_memory[] =
                 "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32603,\"message\":\"out of memory\",\"data\":{\"name\":\"INTERNAL_ERROR\"}}}\n";
 
-        if (wanted && !d->out.failed)
+        if (wanted && !d->out.failed) {
                 d->hooks.send(c->session, d->out.data, d->out.len);
-        else if (wanted)
+        } else if (wanted) {
                 d->hooks.send(c->session, no_memory, sizeof no_memory - 1);
+                d->hooks.fail(c->session, "out_of_memory");     /* it does not know which request that was */
+        }
         d->out.len = 0;
         d->out.failed = false;
 }
@@ -185,6 +186,7 @@ static void stats(struct dispatch *d, const struct client *c, const struct pl_re
         pl_write_integer(&w, "lost", (int64_t)m->lost);
         pl_write_integer(&w, "reopened", (int64_t)m->reopened);
         pl_write_integer(&w, "kernel_waits", (int64_t)os.waits_total);
+        pl_write_integer(&w, "kernel_retries", (int64_t)os.tries_total);
         pl_write_close(&w, '}');
         pl_write_open(&w, "gauges", '{');
         pl_write_integer(&w, "sessions", (int64_t)dispatch_sessions(d));
@@ -193,6 +195,7 @@ static void stats(struct dispatch *d, const struct client *c, const struct pl_re
         pl_write_integer(&w, "path_locks", (int64_t)d->path_locks);
         pl_write_integer(&w, "waiting", (int64_t)n.waiting);
         pl_write_integer(&w, "descriptors", (int64_t)files_count(d->files));
+        pl_write_integer(&w, "descriptors_open", (int64_t)files_descriptors(d->files)->used);
         pl_write_integer(&w, "kernel_waits", (int64_t)os.waiting);
         pl_write_integer(&w, "kernel_wait_threads", (int64_t)os.threads);
         pl_write_integer(&w, "kernel_wait_retries", (int64_t)os.retrying);
@@ -270,6 +273,8 @@ void dispatch_carry_out(struct dispatch *d, struct client *c, struct incoming *i
 {
         const struct pl_request *r = &in->request;
 
+        if (c->gone && (r->method == PL_LIST || r->method == PL_STATS || r->method == PL_PING))
+                return;
         switch (r->method) {
         case PL_HELLO:
                 hello(d, c, r);
@@ -329,6 +334,19 @@ bool dispatch_is_full(const struct client *c)
         return c->deferred_count >= PL_DEFERRED_MAX;
 }
 
+void dispatch_go_on(struct dispatch *d, struct client *c)
+{
+        if (!c->releasing)
+                return;
+        c->releasing = false;
+        deferred_release(d, c);
+}
+
+void dispatch_gone(struct client *c)
+{
+        c->gone = true;
+}
+
 void dispatch_long_line(struct dispatch *d, struct client *c)
 {
         struct pl_fault fault;
@@ -337,8 +355,23 @@ void dispatch_long_line(struct dispatch *d, struct client *c)
         refuse_line(d, c, &fault);
 }
 
+bool dispatch_has_room(const struct dispatch *d, const struct client *c)
+{
+        switch (files_descriptors(d->files)->level) {
+        case DESCRIPTORS_PLENTY:
+                return true;
+        case DESCRIPTORS_NO_HOARDING:
+        case DESCRIPTORS_NO_CONNECTIONS:
+                return c->fd_count == 0 && c->deferred_fds == 0;
+        case DESCRIPTORS_EXHAUSTED:
+                break;
+        }
+        return false;
+}
+
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
 {
+        files_received(d->files, fd);
         if (c->fd_count == PL_FDS_UNCLAIMED_MAX) {
                 files_discard(d->files, fd);
                 return false;
@@ -413,6 +446,7 @@ void dispatch_stop(struct dispatch *d, const char *by)
 
         d->stopping = true;
         deferred_stop(d);
+        list_stop(d);
         /* From the youngest on, so that nobody is granted by the cancelling of one before him. */
         while ((q = d->registry.newest) != NULL) {
                 if (locking_withdraw(d, q, PL_E_SHUTTING_DOWN))

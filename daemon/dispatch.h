@@ -15,6 +15,11 @@ struct dispatch;
 
 struct dispatch_hooks {
         void (*send)(struct session *s, const char *data, size_t len);
+        /* A reply was lost: the session is to end, later. */
+        void (*fail)(struct session *s, const char *reason);
+        /* One more piece of work for this session in this turn of the loop? If not: dispatch_go_on() in the next turn. */
+        bool (*take_share)(struct session *s);
+        void (*again)(struct session *s);
         /* dispatch_is_full() has ended: its lines may come again. */
         void (*resume)(struct session *s);
         /* Has the client so many unread replies that it is better spared what can wait? */
@@ -44,7 +49,13 @@ struct client *dispatch_open(struct dispatch *d, struct session *s, const struct
 void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_t len);
 /* So many of its requests stand behind one that is looked up off the loop that no more lines must come. */
 bool dispatch_is_full(const struct client *c);
+/* What it had to leave when its share of the turn was used up. */
+void dispatch_go_on(struct dispatch *d, struct client *c);
+/* Nobody reads its replies any more: what only answers is not carried out. */
+void dispatch_gone(struct client *c);
 void dispatch_long_line(struct dispatch *d, struct client *c);
+/* May a descriptor be received for it, as far as free ones go? */
+bool dispatch_has_room(const struct dispatch *d, const struct client *c);
 /* A descriptor arrived (or a hole). False: too many are unclaimed, the session must end; the descriptor is closed. */
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd);
 /* The session is over: its requests and locks go. `c` is gone afterwards. */

@@ -25,7 +25,6 @@ struct kept {
         struct table_key key;   /* of the list's path, once that is known */
         TAILQ_ENTRY(kept) entry;
 };
-TAILQ_HEAD(kept_list, kept);
 
 /* Those who want to know how the queue of one file moves. */
 struct audience;
@@ -47,7 +46,7 @@ struct dispatch {
         struct pl_buf out;              /* one line at a time */
         struct kept_list lists;         /* wait for a look at outsiders */
         struct kept_list looked_up;     /* unlock and list whose path is looked up off the loop */
-        struct kept_list deferred;      /* stand behind an earlier one of their session, by age */
+        LIST_HEAD(, client) deferring;  /* whose requests stand behind an earlier one of theirs */
         size_t opening;                 /* lock requests in REQUEST_OPENING */
         size_t path_locks;              /* held by path: they end with the daemon */
         bool stopping;
@@ -95,6 +94,7 @@ void dispatch_wake_at(struct dispatch *d, int64_t ms);
 /* list.c */
 void list_request(struct dispatch *d, struct client *c, struct incoming *in);
 void list_outside_refreshed(struct dispatch *d);
+void list_stop(struct dispatch *d);             /* those that wait for a look at outsiders are answered SHUTTING_DOWN */
 
 /* locking.c */
 void locking_lock(struct dispatch *d, struct client *c, struct incoming *in);

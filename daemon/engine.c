@@ -53,7 +53,7 @@ void engine_os_stats(const struct engine *e, struct oslock_stats *out)
         kernel_stats(e->kernel, out);
 }
 
-struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *lane, unsigned threads, engine_report *report, void *arg)
+struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *lane, struct kernel_threads threads, engine_report *report, void *arg)
 {
         struct engine *e = calloc(1, sizeof *e);
 

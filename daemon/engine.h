@@ -12,7 +12,7 @@ struct engine;
 /* FX_REPLY, FX_WAITING, FX_LOST and FX_MOVED, and FX_OS_LOCK on a file that may hang, in their order. Must not destroy the engine; may submit. */
 typedef void engine_report(void *arg, const struct table_effect *fx);
 
-struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *lane, unsigned threads, engine_report *report, void *arg);
+struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *lane, struct kernel_threads threads, engine_report *report, void *arg);
 /* Ends waits in the kernel; touches no lock. The loop must run once more. */
 void engine_destroy(struct engine *e);
 

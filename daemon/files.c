@@ -1,10 +1,11 @@
-#include "files.h"
+#include "files_internal.h"
 
 #include <errno.h>
 #include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #define HASH_NONFATAL_OOM 1
@@ -16,6 +17,7 @@ struct bearer {
         int fd;
         size_t references;
         bool passed, away;
+        LIST_ENTRY(bearer) entry;       /* of file.listed */
         UT_hash_handle hh;
 };
 
@@ -23,62 +25,14 @@ struct bearer {
 struct file {
         struct table_key key;
         struct bearer *shared;  /* for requests by path; NULL when none */
-        void *passed;           /* tsearch(3) tree of the passed descriptions, by the kernel's order of descriptions */
+        /* The passed descriptions: a tsearch(3) tree by the kernel's order of descriptions; where it tells no order, a list. */
+        void *ordered;
+        LIST_HEAD(, bearer) listed;
         size_t bearers;
         char *path;             /* as it was when first shown; NULL before */
         UT_hash_handle hh;
 };
 
-struct files {
-        struct file *files;
-        struct bearer *bearers;
-        size_t limit;
-        uint64_t last_id;
-        struct mounts *mounts;
-        struct lane *lane;
-};
-
-/* ---- closing ---- */
-
-struct closing {
-        struct lane_job job;
-        int fd;
-};
-
-static void close_work(struct lane_job *job)
-{
-        close(((struct closing *)job)->fd);
-}
-
-static void close_done(struct lane_job *job)
-{
-        free(job);
-}
-
-/* close(2) flushes, and that may hang. `key`: behind what is still to be done on that bearer. */
-static void close_away(struct files *f, int fd, uint64_t key)
-{
-        struct closing *c = malloc(sizeof *c);
-
-        if (c == NULL) {
-                close(fd);
-                return;
-        }
-        *c = (struct closing){.job = {.work = close_work, .done = close_done, .key = key}, .fd = fd};
-        lane_submit(f->lane, &c->job);
-}
-
-void files_discard(struct files *f, int fd)
-{
-        if (fd < 0)
-                return;
-        if (file_is_local(f->mounts, fd))
-                close(fd);
-        else
-                close_away(f, fd, 0);
-}
-
-/* ---- bearers ---- */
 
 static int by_description(const void *a, const void *b)
 {
@@ -87,15 +41,49 @@ static int by_description(const void *a, const void *b)
         return file_compare_descriptions(x->fd, y->fd);
 }
 
-struct files *files_create(size_t limit, struct mounts *mounts, struct lane *lane)
+static bool list_passed(struct files *f, struct bearer *b)
+{
+        if (f->comparing == FILE_ORDER)
+                return tsearch(b, &b->file->ordered, by_description) != NULL;
+        LIST_INSERT_HEAD(&b->file->listed, b, entry);
+        return true;
+}
+
+static void unlist_passed(struct files *f, struct bearer *b)
+{
+        if (f->comparing == FILE_ORDER)
+                tdelete(b, &b->file->ordered, by_description);
+        else
+                LIST_REMOVE(b, entry);
+}
+
+/* The bearer of the description behind `fd`, or NULL. */
+static struct bearer *find_passed(struct files *f, struct file *file, int fd)
+{
+        struct bearer *b, probe = {.fd = fd};
+        void *found;
+
+        if (f->comparing == FILE_ORDER) {
+                found = tfind(&probe, &file->ordered, by_description);
+                return found != NULL ? *(struct bearer **)found : NULL;
+        }
+        LIST_FOREACH(b, &file->listed, entry) {
+                if (file_same_description(b->fd, fd))
+                        return b;
+        }
+        return NULL;
+}
+
+struct files *files_create(struct descriptors *descriptors, struct mounts *mounts, const struct files_lanes *lanes)
 {
         struct files *f = calloc(1, sizeof *f);
 
         if (f == NULL)
                 return NULL;
-        f->limit = limit;
+        f->descriptors = descriptors;
         f->mounts = mounts;
-        f->lane = lane;
+        f->lanes = *lanes;
+        f->comparing = file_comparing();
         return f;
 }
 
@@ -151,12 +139,12 @@ static struct bearer *add_bearer(struct files *f, const struct table_key *key, i
         b->references = 1;
         b->passed = passed;
         b->away = !file_is_local(f->mounts, fd);
-        if (passed && tsearch(b, &file->passed, by_description) == NULL)
+        if (passed && !list_passed(f, b))
                 goto fail;
         HASH_ADD(hh, f->bearers, id, sizeof b->id, b);
         if (b->hh.tbl == NULL) {
                 if (passed)
-                        tdelete(b, &file->passed, by_description);
+                        unlist_passed(f, b);
                 goto fail;
         }
         file->bearers++;
@@ -180,14 +168,14 @@ static void remove_bearer(struct files *f, struct bearer *b)
         struct file *file = b->file;
 
         if (b->passed)
-                tdelete(b, &file->passed, by_description);
+                unlist_passed(f, b);
         if (file->shared == b)
                 file->shared = NULL;
         HASH_DELETE(hh, f->bearers, b);
         if (b->away)
-                close_away(f, b->fd, b->id);
+                files_close_away(f, b->fd, b->id);
         else
-                close(b->fd);
+                files_close_now(f, b->fd);
         free(b);
         file->bearers--;
         free_if_unused(f, file);
@@ -211,9 +199,39 @@ static enum files_result full(struct file_error *e)
         return FILES_FULL;
 }
 
-static bool out_of_descriptors(const struct file_error *e)
+bool files_out_of_descriptors(const struct file_error *e)
 {
         return e->error == EMFILE || e->error == ENFILE;
+}
+
+void files_received(struct files *f, int fd)
+{
+        if (fd >= 0)
+                descriptors_add(f->descriptors);
+}
+
+/* May one more bear a lock? */
+static bool has_room(const struct files *f)
+{
+        return files_count(f) + f->expected < descriptors_for_locks(f->descriptors);
+}
+
+bool files_expect(struct files *f)
+{
+        if (!has_room(f) || f->descriptors->level == DESCRIPTORS_EXHAUSTED)
+                return false;
+        f->expected++;
+        descriptors_add(f->descriptors);
+        return true;
+}
+
+void files_expect_none(struct files *f, int fd)
+{
+        f->expected--;
+        if (fd >= 0)
+                files_discard(f, fd);
+        else
+                descriptors_remove(f->descriptors);
 }
 
 /* The shared bearer if there is one: then 100,000 waiters need one descriptor. */
@@ -228,17 +246,17 @@ static bool join_shared(struct files *f, const struct table_key *key, uint64_t *
         return true;
 }
 
-/* A descriptor opened by path (consumed) becomes the shared bearer, or gives way to it. */
-static enum files_result take_opened(struct files *f, int fd, const struct file_identity *id, struct table_key *key, uint64_t *bearer, struct file_error *e)
+enum files_result files_take_opened(struct files *f, int fd, const struct file_identity *id, struct table_key *key, uint64_t *bearer, struct file_error *e)
 {
         struct bearer *b;
 
         *key = (struct table_key){id->device, id->inode};
+        f->expected--;
         if (join_shared(f, key, bearer)) {
                 files_discard(f, fd);
                 return FILES_OK;
         }
-        b = files_count(f) < f->limit ? add_bearer(f, key, fd, false) : NULL;
+        b = add_bearer(f, key, fd, false);
         if (b == NULL) {
                 files_discard(f, fd);
                 return full(e);
@@ -266,20 +284,21 @@ enum files_result files_open(struct files *f, const char *path, bool create, str
         case FILE_MISSING:
                 break;
         }
-        if (files_count(f) >= f->limit)
+        if (!files_expect(f))
                 return full(e);
         fd = file_open(path, create, &id, e);
-        if (fd < 0)
-                return out_of_descriptors(e) ? FILES_FULL : FILES_ERROR;
-        return take_opened(f, fd, &id, key, bearer, e);
+        if (fd < 0) {
+                files_expect_none(f, -1);
+                return files_out_of_descriptors(e) ? FILES_FULL : FILES_ERROR;
+        }
+        return files_take_opened(f, fd, &id, key, bearer, e);
 }
 
 enum files_result files_adopt(struct files *f, int fd, struct table_key *key, uint64_t *bearer, struct file_error *e)
 {
-        struct bearer *b, probe = {.fd = fd};
         struct file_identity id;
         struct file *file;
-        void *found;
+        struct bearer *b;
 
         if (file_identify(fd, &id, e) != 0) {
                 files_discard(f, fd);
@@ -287,15 +306,14 @@ enum files_result files_adopt(struct files *f, int fd, struct table_key *key, ui
         }
         *key = (struct table_key){id.device, id.inode};
         file = find_file(f, key);
-        found = file != NULL ? tfind(&probe, &file->passed, by_description) : NULL;
-        if (found != NULL) {
+        b = file != NULL ? find_passed(f, file, fd) : NULL;
+        if (b != NULL) {
                 files_discard(f, fd);
-                b = *(struct bearer **)found;
                 b->references++;
                 *bearer = b->id;
                 return FILES_OK;
         }
-        b = files_count(f) < f->limit ? add_bearer(f, key, fd, true) : NULL;
+        b = has_room(f) ? add_bearer(f, key, fd, true) : NULL;
         if (b == NULL) {
                 files_discard(f, fd);
                 return full(e);
@@ -306,79 +324,16 @@ enum files_result files_adopt(struct files *f, int fd, struct table_key *key, ui
 
 enum files_result files_fresh(struct files *f, uint64_t bearer, int fd, uint64_t *fresh)
 {
-        struct bearer *b = add_bearer(f, &find_bearer(f, bearer)->file->key, fd, false);
+        struct bearer *b;
 
+        f->expected--;
+        b = add_bearer(f, &find_bearer(f, bearer)->file->key, fd, false);
         if (b == NULL) {
                 files_discard(f, fd);
                 return FILES_FULL;
         }
         *fresh = b->id;
         return FILES_OK;
-}
-
-/* ---- paths that lead away ---- */
-
-struct look_up {
-        struct lane_job job;
-        struct files *files;
-        files_found_fn *found;
-        void *arg;
-        uint64_t ticket;
-        enum files_purpose purpose;
-        int fd;
-        struct file_identity id;
-        struct file_error error;        /* error 0: it worked */
-        char path[];
-};
-
-static void look_up_work(struct lane_job *job)
-{
-        struct look_up *l = (struct look_up *)job;
-
-        if (l->purpose == FILES_TO_IDENTIFY)
-                (void)file_stat(l->path, &l->id, &l->error);
-        else
-                l->fd = file_open(l->path, l->purpose == FILES_TO_CREATE, &l->id, &l->error);
-}
-
-static void look_up_done(struct lane_job *job)
-{
-        struct look_up *l = (struct look_up *)job;
-        struct files_found found = {.result = FILES_OK, .error = l->error};
-
-        if (l->job.dropped) {
-                if (l->fd >= 0)
-                        close(l->fd);
-                free(l);
-                return;
-        }
-        if (l->error.error != 0)
-                found.result = out_of_descriptors(&l->error) ? FILES_FULL : FILES_ERROR;
-        else if (l->purpose == FILES_TO_IDENTIFY)
-                found.key = (struct table_key){l->id.device, l->id.inode};
-        else
-                found.result = take_opened(l->files, l->fd, &l->id, &found.key, &found.bearer, &found.error);
-        l->found(l->arg, l->ticket, &found);
-        free(l);
-}
-
-int files_look_up(struct files *f, const char *path, enum files_purpose purpose, files_found_fn *found, void *arg, uint64_t ticket)
-{
-        size_t len = strlen(path) + 1;
-        struct look_up *l = calloc(1, sizeof *l + len);
-
-        if (l == NULL)
-                return -ENOMEM;
-        l->job = (struct lane_job){.work = look_up_work, .done = look_up_done};
-        l->files = f;
-        l->found = found;
-        l->arg = arg;
-        l->ticket = ticket;
-        l->purpose = purpose;
-        l->fd = -1;
-        memcpy(l->path, path, len);
-        lane_submit(f->lane, &l->job);
-        return 0;
 }
 
 enum files_result files_identify(struct files *f, const char *path, struct table_key *key, struct file_error *e)
@@ -406,8 +361,6 @@ bool files_is_away(const struct files *f, uint64_t bearer)
 
         return b != NULL && b->away;
 }
-
-/* ---- */
 
 void files_share(struct files *f, uint64_t bearer)
 {
@@ -455,4 +408,9 @@ void files_path(const struct files *f, uint64_t bearer, char *out, size_t size)
 size_t files_count(const struct files *f)
 {
         return HASH_COUNT(f->bearers);
+}
+
+const struct descriptors *files_descriptors(const struct files *f)
+{
+        return f->descriptors;
 }

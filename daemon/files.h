@@ -10,6 +10,7 @@
 #ifndef FILES_H
 #define FILES_H
 
+#include "descriptors.h"
 #include "file.h"
 #include "lane.h"
 #include "table.h"
@@ -23,17 +24,30 @@ enum files_result {
         FILES_AWAY      /* the path leads to where looking might hang: ask again by files_look_up() */
 };
 
-/* `limit`: how many descriptors may be open for locks. */
-struct files *files_create(size_t limit, struct mounts *mounts, struct lane *lane);
+/* `slow` for what may hang; `disk` for ways that are on a local disk, but in no cache: they must not stand behind what hangs. */
+struct files_lanes {
+        struct lane *slow, *disk;
+};
+
+/* All descriptors that pass through here are counted in `descriptors`, which outlives the loop's last turn. */
+struct files *files_create(struct descriptors *descriptors, struct mounts *mounts, const struct files_lanes *lanes);
 void files_destroy(struct files *f);    /* closes everything, unlocks nothing by itself; before the lane */
 
 /* The shared bearer of the file that `path` names now; one reference. */
 enum files_result files_open(struct files *f, const char *path, bool create, struct table_key *key, uint64_t *bearer, struct file_error *e);
 
+/* A descriptor was received; -1 is none. It ends in files_adopt() or files_discard(). */
+void files_received(struct files *f, int fd);
+
 /* The bearer of a received descriptor, which is consumed in every case; one reference. */
 enum files_result files_adopt(struct files *f, int fd, struct table_key *key, uint64_t *bearer, struct file_error *e);
 
-/* A new bearer of the file of `bearer` around `fd` (file_reopen(); consumed in every case); one reference. It becomes the file's shared one by files_share(). */
+/* Room for one descriptor more, which is to become files_fresh(): false when there is none. It counts at once. */
+bool files_expect(struct files *f);
+/* It is not needed after all (consumed), or could not be had (-1). */
+void files_expect_none(struct files *f, int fd);
+
+/* A new bearer of the file of `bearer` around `fd` (expected, from file_reopen(); consumed in every case); one reference. It becomes the file's shared one by files_share(). */
 enum files_result files_fresh(struct files *f, uint64_t bearer, int fd, uint64_t *fresh);
 void files_share(struct files *f, uint64_t bearer);
 
@@ -66,16 +80,17 @@ typedef void files_found_fn(void *arg, uint64_t ticket, const struct files_found
 
 enum files_purpose { FILES_TO_OPEN, FILES_TO_CREATE, FILES_TO_IDENTIFY };
 
-/* Look a path up off the loop, however long that takes: exactly one `found`, later, unless the daemon ends before. Returns 0 or -ENOMEM. */
+/* Look a path up off the loop, however long that takes: exactly one `found`, later, unless the daemon ends before. Returns 0, -ENOMEM or -EMFILE. */
 int files_look_up(struct files *f, const char *path, enum files_purpose purpose, files_found_fn *found, void *arg, uint64_t ticket);
 
 /* May an operation on this bearer hang? Then it belongs on the lane, with the bearer's id as its key. */
 bool files_is_away(const struct files *f, uint64_t bearer);
 
-/* Close a received descriptor that nobody claims; -1 is none. */
+/* Close a received descriptor; -1 is none. */
 void files_discard(struct files *f, int fd);
 
-/* Descriptors open now. */
+/* Descriptors that bear locks. */
 size_t files_count(const struct files *f);
+const struct descriptors *files_descriptors(const struct files *f);
 
 #endif

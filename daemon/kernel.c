@@ -9,9 +9,9 @@ struct fresh {
         struct fresh *next;
 };
 
-enum errand_kind { ERRAND_TRY, ERRAND_CONVERT, ERRAND_WAIT, ERRAND_UNLOCK, ERRAND_DOWNGRADE };
+enum errand_kind { ERRAND_TRY, ERRAND_CONVERT, ERRAND_WAIT, ERRAND_RETRY, ERRAND_UNLOCK, ERRAND_DOWNGRADE };
 
-/* An operation on the lane. A wait has only its way there: then it waits as any other. */
+/* An operation on the lane. A wait has only its way there: then it waits as any other, and is a retry if there is no thread for it. */
 struct errand {
         struct lane_job job;
         struct kernel *kernel;
@@ -28,7 +28,7 @@ struct errand {
 struct kernel {
         struct files *files;
         struct lane *lane;
-        struct oslock_pool *pool;
+        struct oslock_pool *local, *away;
         struct fresh *fresh;
         struct errand *waits;
         kernel_done *done;
@@ -62,7 +62,9 @@ static void on_wait_done(void *arg, uint64_t op, enum oslock_result result, int 
         k->done(k->arg, op, result, error, new_bearer);
 }
 
-struct kernel *kernel_create(uv_loop_t *loop, struct files *files, struct lane *lane, unsigned threads, kernel_done *done, void *arg)
+static int retry_on_lane(void *arg, uint64_t op, int fd, enum oslock_mode mode);
+
+struct kernel *kernel_create(uv_loop_t *loop, struct files *files, struct lane *lane, struct kernel_threads threads, kernel_done *done, void *arg)
 {
         struct kernel *k = calloc(1, sizeof *k);
 
@@ -72,8 +74,11 @@ struct kernel *kernel_create(uv_loop_t *loop, struct files *files, struct lane *
         k->lane = lane;
         k->done = done;
         k->arg = arg;
-        k->pool = oslock_pool_create(loop, threads, on_wait_done, k);
-        if (k->pool == NULL) {
+        k->local = oslock_pool_create(loop, threads.local, on_wait_done, NULL, k);
+        k->away = oslock_pool_create(loop, threads.away, on_wait_done, retry_on_lane, k);
+        if (k->local == NULL || k->away == NULL) {
+                oslock_pool_destroy(k->local);
+                oslock_pool_destroy(k->away);
                 free(k);
                 return NULL;
         }
@@ -86,7 +91,8 @@ void kernel_destroy(struct kernel *k)
 
         if (k == NULL)
                 return;
-        oslock_pool_destroy(k->pool);
+        oslock_pool_destroy(k->local);
+        oslock_pool_destroy(k->away);
         while ((f = k->fresh) != NULL) {
                 k->fresh = f->next;
                 files_drop(k->files, f->bearer);
@@ -97,7 +103,7 @@ void kernel_destroy(struct kernel *k)
 
 /* ---- waits ---- */
 
-/* Begin to wait on the bearer, or on the new description `fresh_fd` (consumed; -1: it could not be had). */
+/* Begin to wait on the bearer, or on the new description `fresh_fd` (expected, consumed; -1: it could not be had). */
 static void wait_on(struct kernel *k, uint64_t op, uint64_t bearer, enum oslock_mode mode, bool fresh, int fresh_fd)
 {
         struct fresh *f = NULL;
@@ -106,8 +112,8 @@ static void wait_on(struct kernel *k, uint64_t op, uint64_t bearer, enum oslock_
                 f = malloc(sizeof *f);
                 if (f == NULL || fresh_fd < 0 || files_fresh(k->files, bearer, fresh_fd, &bearer) != FILES_OK) {
                         /* Too few descriptors, perhaps: outsiders must wait a little longer, our own need not. */
-                        if (f == NULL)
-                                files_discard(k->files, fresh_fd);
+                        if (f == NULL || fresh_fd < 0)
+                                files_expect_none(k->files, fresh_fd);
                         free(f);
                         k->done(k->arg, op, OSLOCK_BUSY, 0, 0);
                         return;
@@ -115,7 +121,7 @@ static void wait_on(struct kernel *k, uint64_t op, uint64_t bearer, enum oslock_
                 *f = (struct fresh){.op = op, .bearer = bearer, .next = k->fresh};
                 k->fresh = f;
         }
-        if (oslock_wait(k->pool, op, files_fd(k->files, bearer), mode) != 0)
+        if (oslock_wait(files_is_away(k->files, bearer) ? k->away : k->local, op, files_fd(k->files, bearer), mode) != 0)
                 on_wait_done(k, op, OSLOCK_FAILED, ENOMEM);
 }
 
@@ -128,6 +134,7 @@ static void errand_work(struct lane_job *job)
 
         switch (r->kind) {
         case ERRAND_TRY:
+        case ERRAND_RETRY:
                 r->result = oslock_try(r->fd, r->mode, &r->error);
                 break;
         case ERRAND_CONVERT:
@@ -157,7 +164,8 @@ static void wait_arrived(struct errand *r)
                 wait_on(k, r->op, r->bearer, r->mode, r->fresh, r->fresh_fd);
                 return;
         }
-        files_discard(k->files, r->fresh_fd);
+        if (r->fresh)
+                files_expect_none(k->files, r->fresh_fd);
         k->done(k->arg, r->op, OSLOCK_CANCELLED, 0, 0);
 }
 
@@ -167,6 +175,8 @@ static void errand_done(struct lane_job *job)
 
         if (!job->dropped && r->kind == ERRAND_WAIT)
                 wait_arrived(r);
+        else if (!job->dropped && r->kind == ERRAND_RETRY)
+                oslock_pool_tried(r->kernel->away, r->op, r->result, r->error);
         else if (!job->dropped && (r->kind == ERRAND_TRY || r->kind == ERRAND_CONVERT))
                 r->kernel->done(r->kernel->arg, r->op, r->result, r->error, 0);
         free(r);
@@ -189,6 +199,19 @@ static struct errand *send(struct kernel *k, enum errand_kind kind, uint64_t op,
         return r;
 }
 
+static int retry_on_lane(void *arg, uint64_t op, int fd, enum oslock_mode mode)
+{
+        struct errand *r = calloc(1, sizeof *r);
+        struct kernel *k = arg;
+
+        if (r == NULL)
+                return -ENOMEM;
+        /* In order with nobody: until the wait is answered nothing else is done on its bearer. */
+        *r = (struct errand){.job = {.work = errand_work, .done = errand_done}, .kernel = k, .kind = ERRAND_RETRY, .op = op, .mode = mode, .fd = fd, .fresh_fd = -1};
+        lane_submit(k->lane, &r->job);
+        return 0;
+}
+
 void kernel_lock(struct kernel *k, const struct table_effect *fx)
 {
         enum errand_kind kind = fx->wait ? ERRAND_WAIT : fx->convert ? ERRAND_CONVERT : ERRAND_TRY;
@@ -196,9 +219,16 @@ void kernel_lock(struct kernel *k, const struct table_effect *fx)
         enum oslock_result result;
         struct file_error file_error;
 
+        if (fx->fresh && !files_expect(k->files)) {
+                k->done(k->arg, fx->op, OSLOCK_BUSY, 0, 0);     /* as in wait_on() */
+                return;
+        }
         if (files_is_away(k->files, fx->bearer)) {
-                if (send(k, kind, fx->op, fx->bearer, mode_of(fx->mode), fx->fresh) == NULL)
-                        k->done(k->arg, fx->op, OSLOCK_FAILED, ENOMEM, 0);
+                if (send(k, kind, fx->op, fx->bearer, mode_of(fx->mode), fx->fresh) != NULL)
+                        return;
+                if (fx->fresh)
+                        files_expect_none(k->files, -1);
+                k->done(k->arg, fx->op, OSLOCK_FAILED, ENOMEM, 0);
                 return;
         }
         if (fx->wait) {
@@ -219,7 +249,8 @@ void kernel_cancel(struct kernel *k, uint64_t op)
                         return;
                 }
         }
-        oslock_cancel(k->pool, op);
+        oslock_cancel(k->local, op);
+        oslock_cancel(k->away, op);
 }
 
 /* Without answer: on the loop if even the memory for an errand is missing, for a lock that stays would be worse than a pause. */
@@ -250,5 +281,13 @@ enum table_mode kernel_bears(const struct kernel *k, uint64_t bearer)
 
 void kernel_stats(const struct kernel *k, struct oslock_stats *out)
 {
-        oslock_pool_stats(k->pool, out);
+        struct oslock_stats away;
+
+        oslock_pool_stats(k->local, out);
+        oslock_pool_stats(k->away, &away);
+        out->waiting += away.waiting;
+        out->threads += away.threads;
+        out->retrying += away.retrying;
+        out->waits_total += away.waits_total;
+        out->tries_total += away.tries_total;
 }

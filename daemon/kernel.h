@@ -15,8 +15,13 @@ struct kernel;
 /* One answer to each kernel_lock(), perhaps within it. new_bearer: of a `fresh` wait that was taken (one reference), else 0. */
 typedef void kernel_done(void *arg, uint64_t op, enum oslock_result result, int error, uint64_t new_bearer);
 
-/* `threads`: how many waits for outsiders may have a thread of their own. NULL when out of memory. */
-struct kernel *kernel_create(uv_loop_t *loop, struct files *files, struct lane *lane, unsigned threads, kernel_done *done, void *arg);
+/* How many waits for outsiders may have a thread of their own: on local files, and on others, lest a dead file server take the threads of both. */
+struct kernel_threads {
+        unsigned local, away;
+};
+
+/* NULL when out of memory. */
+struct kernel *kernel_create(uv_loop_t *loop, struct files *files, struct lane *lane, struct kernel_threads threads, kernel_done *done, void *arg);
 /* Ends the waits, unanswered; touches no lock. The loop must run once more. */
 void kernel_destroy(struct kernel *k);
 

@@ -34,10 +34,10 @@ static void known(struct dispatch *d, struct client *c, struct incoming *in, con
         struct kept *k;
 
         /* One at a time: many that wait would all be answered at once, however much that is. */
-        if (in->request.list.outside && !c->list_waits && outside_refresh(d->outside) && (k = kept_add(&d->lists, d, c, in)) != NULL) {
+        if (in->request.list.outside && c->list_waits == NULL && outside_refresh(d->outside) && (k = kept_add(&d->lists, d, c, in)) != NULL) {
                 if (key != NULL)
                         k->key = *key;
-                c->list_waits = true;
+                c->list_waits = k;
                 return;
         }
         write_page(d, c, &in->request, key);
@@ -60,8 +60,10 @@ static void on_found(void *arg, uint64_t ticket, const struct files_found *found
         struct client *c = k->client;
 
         (void)ticket;
-        if (c != NULL)
+        if (c != NULL) {
+                c->looked_up = NULL;
                 looked_up(d, c, &k->incoming, &found->key, found->result == FILES_OK, &found->error);
+        }
         kept_remove(&d->looked_up, k);
         if (c != NULL)
                 deferred_release(d, c);
@@ -91,8 +93,19 @@ void list_outside_refreshed(struct dispatch *d)
 
         TAILQ_CONCAT(&refreshed, &d->lists, entry);
         while ((k = TAILQ_FIRST(&refreshed)) != NULL) {
-                k->client->list_waits = false;
+                k->client->list_waits = NULL;
                 write_page(d, k->client, &k->incoming.request, k->incoming.request.list.path != NULL ? &k->key : NULL);
                 kept_remove(&refreshed, k);
+        }
+}
+
+void list_stop(struct dispatch *d)
+{
+        struct kept *k;
+
+        while ((k = TAILQ_FIRST(&d->lists)) != NULL) {
+                k->client->list_waits = NULL;
+                dispatch_refuse(d, k->client, &k->incoming.request.id, PL_E_SHUTTING_DOWN, NULL);
+                kept_remove(&d->lists, k);
         }
 }

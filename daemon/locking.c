@@ -135,7 +135,14 @@ static void on_opened(void *arg, uint64_t cookie, const struct files_found *foun
 
 static void open_away(struct dispatch *d, struct request *q, bool hold_up)
 {
-        if (files_look_up(d->files, q->label, q->create ? FILES_TO_CREATE : FILES_TO_OPEN, on_opened, d, q->cookie) != 0) {
+        static const struct file_error full = {"open", EMFILE};
+        int r = files_look_up(d->files, q->label, q->create ? FILES_TO_CREATE : FILES_TO_OPEN, on_opened, d, q->cookie);
+
+        if (r == -EMFILE) {
+                opened(d, q, FILES_FULL, q->key, 0, &full);
+                return;
+        }
+        if (r != 0) {
                 refuse_for_memory(d, q);
                 return;
         }
@@ -447,8 +454,10 @@ static void on_identified(void *arg, uint64_t ticket, const struct files_found *
         struct client *c = k->client;
 
         (void)ticket;
-        if (c != NULL)
+        if (c != NULL) {
+                c->looked_up = NULL;
                 unlock_identified(d, c, &k->incoming.request, found->result == FILES_OK, found->key);
+        }
         kept_remove(&d->looked_up, k);
         if (c != NULL)
                 deferred_release(d, c);

@@ -1,12 +1,27 @@
 #include "log.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
+#define LINE_BYTES 4096         /* PIPE_BUF: a pipe takes such a line whole or not at all */
 #define QUOTE_BYTES 1024
 #define QUOTE_BUFFERS 4
+
+static struct {
+        int fd;
+        bool is_socket;
+        uint64_t dropped;       /* lines, since the last one that was written */
+        char rest[LINE_BYTES];  /* of a line that a terminal or socket took in part */
+        size_t rest_len;
+} sink = {.fd = STDERR_FILENO};
 
 static const char *const names[] = {"error", "warning", "info", "debug"};
 static enum log_level threshold = LOG_INFO;
@@ -29,51 +44,119 @@ void log_set_level(enum log_level level)
         threshold = level;
 }
 
-void log_event(enum log_level level, const char *event, const char *format, ...)
+void log_start(void)
 {
-        char line[4096];
+        struct stat st;
+        int fd;
+
+        if (fstat(STDERR_FILENO, &st) != 0)
+                return;
+        sink.is_socket = S_ISSOCK(st.st_mode);
+        if (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
+                return;
+        /* A description of our own: O_NONBLOCK on the shared one would surprise everybody else who writes there. */
+        fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (fd >= 0)
+                sink.fd = fd;
+}
+
+static ssize_t put(const char *data, size_t len)
+{
+        ssize_t n;
+
+        do
+                n = sink.is_socket ? send(sink.fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) : write(sink.fd, data, len);
+        while (n < 0 && errno == EINTR);
+        return n;
+}
+
+/* False when there is no room for it. */
+static bool write_line(const char *line, size_t len)
+{
+        ssize_t n;
+
+        if (sink.rest_len > 0) {
+                n = put(sink.rest, sink.rest_len);
+                if (n > 0) {
+                        sink.rest_len -= (size_t)n;
+                        memmove(sink.rest, sink.rest + n, sink.rest_len);
+                }
+                if (sink.rest_len > 0)
+                        return false;
+        }
+        n = put(line, len);
+        if (n < 0)
+                return false;
+        sink.rest_len = len - (size_t)n;
+        memcpy(sink.rest, line + n, sink.rest_len);
+        return true;
+}
+
+static size_t begin_line(char *line, size_t size, enum log_level level, const char *event)
+{
         struct timespec now;
         struct tm tm;
         size_t len;
+
+        clock_gettime(CLOCK_REALTIME, &now);
+        gmtime_r(&now.tv_sec, &tm);
+        len = strftime(line, size, "time=%Y-%m-%dT%H:%M:%S", &tm);
+        return len + (size_t)snprintf(line + len, size - len, ".%03ldZ level=%s event=%s ", now.tv_nsec / 1000000, names[level], event);
+}
+
+static bool say_dropped(void)
+{
+        char line[256];
+        size_t len = begin_line(line, sizeof line, LOG_WARNING, "log_dropped");
+
+        len += (size_t)snprintf(line + len, sizeof line - len, "lines=%llu\n", (unsigned long long)sink.dropped);
+        if (!write_line(line, len))
+                return false;
+        sink.dropped = 0;
+        return true;
+}
+
+void log_event(enum log_level level, const char *event, const char *format, ...)
+{
+        char line[LINE_BYTES];
         va_list args;
+        size_t len;
         int n;
 
         if (level > threshold)
                 return;
-        clock_gettime(CLOCK_REALTIME, &now);
-        gmtime_r(&now.tv_sec, &tm);
-        len = strftime(line, sizeof line, "time=%Y-%m-%dT%H:%M:%S", &tm);
-        n = snprintf(line + len, sizeof line - len, ".%03ldZ level=%s event=%s ", now.tv_nsec / 1000000, names[level], event);
-        len += (size_t)n;
+        len = begin_line(line, sizeof line, level, event);
         va_start(args, format);
         n = vsnprintf(line + len, sizeof line - len - 1, format, args);
         va_end(args);
         len += (size_t)n < sizeof line - len - 1 ? (size_t)n : sizeof line - len - 2;
         line[len++] = '\n';
-        (void)fwrite(line, 1, len, stderr);     /* one write: lines of several daemons in one file stay whole */
+        /* One write: lines of several daemons in one file stay whole. */
+        if ((sink.dropped > 0 && !say_dropped()) || !write_line(line, len))
+                sink.dropped++;
 }
 
 const char *log_quote(const char *text)
 {
         static char buffers[QUOTE_BUFFERS][QUOTE_BYTES];
         static unsigned turn;
-        char *out = buffers[turn++ % QUOTE_BUFFERS];
+        char *quoted = buffers[turn++ % QUOTE_BUFFERS];
         size_t len = 0;
 
-        out[len++] = '"';
+        quoted[len++] = '"';
         for (; *text != '\0' && len < QUOTE_BYTES - 6; text++) {
                 unsigned char c = (unsigned char)*text;
 
                 if (c == '"' || c == '\\') {
-                        out[len++] = '\\';
-                        out[len++] = (char)c;
+                        quoted[len++] = '\\';
+                        quoted[len++] = (char)c;
                 } else if (c < 0x20 || c == 0x7f) {
-                        len += (size_t)snprintf(out + len, QUOTE_BYTES - len, "\\x%02X", c);
+                        len += (size_t)snprintf(quoted + len, QUOTE_BYTES - len, "\\x%02X", c);
                 } else {
-                        out[len++] = (char)c;
+                        quoted[len++] = (char)c;
                 }
         }
-        out[len++] = '"';
-        out[len] = '\0';
-        return out;
+        quoted[len++] = '"';
+        quoted[len] = '\0';
+        return quoted;
 }

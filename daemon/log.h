@@ -1,4 +1,9 @@
-/* One line to stderr per event: level=... event=... key=value, with the words that `lockctl list` uses. */
+/*
+ * One line to stderr per event: level=... event=... key=value, with the words that `lockctl list` uses.
+ *
+ * Whoever reads the log must not be able to stop the daemon: what a pipe, socket or terminal does not take at once is dropped, and said to be dropped as
+ * soon as there is room again.
+ */
 #ifndef LOG_H
 #define LOG_H
 
@@ -9,6 +14,8 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 /* "error", "warning", "info" or "debug"; false when it is none of these. */
 bool log_level_parse(const char *text, enum log_level *out);
 void log_set_level(enum log_level level);
+/* Never wait for the reader of stderr from now on. Others who have stderr open see no change. */
+void log_start(void);
 
 /* `format` makes the key=value part; values that may hold spaces are quoted by log_quote(). */
 __attribute__((format(printf, 3, 4))) void log_event(enum log_level level, const char *event, const char *format, ...);

@@ -20,6 +20,7 @@ struct client *registry_client_add(struct registry *r, uint64_t id, struct sessi
         c->id = id;
         c->session = session;
         c->peer = *peer;
+        TAILQ_INIT(&c->deferred);
         HASH_ADD(hh, r->clients, id, sizeof c->id, c);
         if (c->hh.tbl == NULL) {
                 free(c);

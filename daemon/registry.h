@@ -14,18 +14,28 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+#include <sys/queue.h>
+
 struct audience;
 struct session;
 struct registry;
+struct kept;
+TAILQ_HEAD(kept_list, kept);
 
 struct client {
         uint64_t id;                    /* the session's id on the wire and in the table */
         struct session *session;        /* where its bytes go */
         struct peer peer;
         int64_t command_at_ms;          /* when peer.command was looked up last; 0: when it connected */
-        bool spoke, concurrent, list_waits;
+        bool spoke, concurrent;
         bool held_up;                   /* a path of an earlier request is being looked up off the loop: later ones wait in `deferred` */
-        size_t deferred_count;
+        bool releasing;                 /* nothing is looked up any more, but not all that was deferred is carried out yet */
+        bool gone;                      /* nobody reads its replies */
+        struct kept *looked_up;         /* that one, if it is an unlock or a list */
+        struct kept *list_waits;        /* a list that waits for a look at outsiders */
+        struct kept_list deferred;      /* by age */
+        size_t deferred_count, deferred_fds;
+        LIST_ENTRY(client) deferring;   /* of those that have deferred ones */
         char name[PL_CLIENT_BYTES_MAX + 1]; /* as it said in hello; "" if it did not */
         int fds[PL_FDS_UNCLAIMED_MAX];  /* received, not yet claimed; oldest at fd_first, a ring. TRANSPORT_FD_HOLE: lost on the way */
         size_t fd_first, fd_count;

@@ -6,35 +6,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DESCRIPTORS_OWN 32      /* the loop's, stdio, the start lock */
+#define LOG_EVERY_MS 1000       /* at the brink every connection would be worth two lines */
 
 struct server {
         uv_loop_t *loop;
         struct listener *listener;
-        struct transport_group *group;
-        struct dispatch *dispatch;
-        struct files *files;
+        struct session_group group;
+        struct descriptors *descriptors;
         struct server_options options;
         LIST_HEAD(, session) sessions;
         size_t count;
-        bool short_of_descriptors;
+        bool paused, paused_logged;
+        uint64_t logged_ms;
 };
 
-static size_t descriptors_used(const struct server *s)
+/* What has become of a pause, if the last word about it is old enough. */
+static void log_pause(struct server *s)
 {
-        return DESCRIPTORS_OWN + s->count + files_count(s->files);
+        uint64_t now = turns_now(s->group.turns);
+
+        if (s->paused == s->paused_logged || (s->logged_ms != 0 && now - s->logged_ms < LOG_EVERY_MS))
+                return;
+        s->paused_logged = s->paused;
+        s->logged_ms = now;
+        log_event(LOG_WARNING, s->paused ? "accept_paused" : "accept_resumed", "descriptors=%zu limit=%zu", s->descriptors->used, s->descriptors->limit);
 }
 
-/* Below the reserve no new connections; work in hand goes on and frees some. */
-static void check_descriptors(struct server *s)
+/* No new connections below the reserve; work in hand goes on and frees some. Those whose descriptors were held back try again. */
+static void on_descriptors(void *arg)
 {
-        bool is_short = descriptors_used(s) + PL_FDS_RESERVE > s->options.descriptors_max;
+        struct server *s = arg;
+        bool pause = s->descriptors->level >= DESCRIPTORS_NO_CONNECTIONS;
 
-        if (is_short == s->short_of_descriptors || s->listener == NULL)
-                return;
-        s->short_of_descriptors = is_short;
-        listener_accepting(s->listener, !is_short);
-        log_event(LOG_WARNING, is_short ? "accept_paused" : "accept_resumed", "descriptors=%zu limit=%zu", descriptors_used(s), s->options.descriptors_max);
+        turns_unpark(s->group.turns);
+        if (pause != s->paused && s->listener != NULL)
+                listener_accepting(s->listener, !pause);
+        s->paused = pause;
+        log_pause(s);
 }
 
 static void on_over(void *arg, struct session *session)
@@ -44,7 +52,10 @@ static void on_over(void *arg, struct session *session)
         LIST_REMOVE(session, entry);
         session_destroy(session);
         s->count--;
-        check_descriptors(s);
+        descriptors_remove(s->descriptors);
+        if (s->listener != NULL)
+                listener_retry(s->listener);
+        log_pause(s);
         if (s->count == 0)
                 s->options.idle(s->options.arg, true);
 }
@@ -56,41 +67,49 @@ static void on_accepted(void *arg, int fd)
         const char *why;
         struct peer peer;
 
+        if (fd < 0) {
+                log_event(LOG_ERROR, "accept_failed", "errno=%s descriptors=%zu limit=%zu", pl_errno_name(-fd), s->descriptors->used, s->descriptors->limit);
+                return;
+        }
         if (peer_identify(fd, &peer) != 0 || !peer_allowed(&peer, s->options.own_uid)) {
                 log_event(LOG_WARNING, "denied", "pid=%lld uid=%lld command=%s", (long long)peer.pid, (long long)peer.uid, log_quote(peer.command));
                 transport_refuse(fd, "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":6,\"message\":\"this daemon serves another user\",\"data\":{\"name\":\"DENIED\"}}}\n");
                 return;
         }
-        session = session_create(s->group, s->dispatch, fd, &peer, on_over, s, &why);
+        session = session_create(&s->group, fd, &peer, on_over, s, &why);
         if (session == NULL) {
                 log_event(LOG_WARNING, "refused", "pid=%lld limit=%s", (long long)peer.pid, why);
                 return;
         }
         LIST_INSERT_HEAD(&s->sessions, session, entry);
+        descriptors_add(s->descriptors);
+        log_pause(s);
         if (s->count++ == 0)
                 s->options.idle(s->options.arg, false);
-        check_descriptors(s);
 }
 
-struct server *server_create(uv_loop_t *loop, int fd, struct dispatch *dispatch, struct files *files, const struct server_options *options)
+struct server *server_create(uv_loop_t *loop, int fd, struct dispatch *dispatch, struct descriptors *descriptors, const struct server_options *options)
 {
         struct server *s = calloc(1, sizeof *s);
 
         if (s == NULL)
                 return NULL;
         s->loop = loop;
-        s->dispatch = dispatch;
-        s->files = files;
+        s->descriptors = descriptors;
         s->options = *options;
         LIST_INIT(&s->sessions);
-        s->group = transport_group_create(loop);
-        if (s->group != NULL)
+        s->group.dispatch = dispatch;
+        s->group.transports = transport_group_create(loop);
+        s->group.turns = turns_create(loop);
+        if (s->group.transports != NULL && s->group.turns != NULL)
                 s->listener = listener_create(loop, fd, on_accepted, s);
         if (s->listener == NULL) {
-                transport_group_destroy(s->group);
+                turns_destroy(s->group.turns);
+                transport_group_destroy(s->group.transports);
                 free(s);
                 return NULL;
         }
+        descriptors_watch(descriptors, on_descriptors, s);
         return s;
 }
 
@@ -106,11 +125,13 @@ void server_destroy(struct server *s)
 
         if (s == NULL)
                 return;
+        descriptors_watch(s->descriptors, NULL, NULL);
         server_stop_listening(s);
         while ((session = LIST_FIRST(&s->sessions)) != NULL) {
                 LIST_REMOVE(session, entry);
                 session_destroy(session);
         }
-        transport_group_destroy(s->group);
+        turns_destroy(s->group.turns);
+        transport_group_destroy(s->group.transports);
         free(s);
 }

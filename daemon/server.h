@@ -8,13 +8,12 @@ struct server;
 
 struct server_options {
         int64_t own_uid;
-        size_t descriptors_max;         /* the process's limit */
         void (*idle)(void *arg, bool idle);     /* the last connection has gone (true), or one has come (false) */
         void *arg;
 };
 
 /* Takes over the bound `fd`. NULL on failure with errno set. */
-struct server *server_create(uv_loop_t *loop, int fd, struct dispatch *dispatch, struct files *files, const struct server_options *options);
+struct server *server_create(uv_loop_t *loop, int fd, struct dispatch *dispatch, struct descriptors *descriptors, const struct server_options *options);
 /* No more connections; the sessions stay. */
 void server_stop_listening(struct server *s);
 /* Ends all sessions. The loop must run once more. */

@@ -1,3 +1,9 @@
+/*
+ * A session carries out its lines in shares (turns.h): hundreds of expensive ones in one write must not stop everybody else. While its next turn is
+ * awaited nothing more is read; a hang-up is noticed all the same, and then the rest of the lines is carried out, turn by turn, before it ends.
+ *
+ * It ends from within its own callbacks of the transport and of the turns only, never while dispatch is on the stack.
+ */
 #include "session.h"
 
 #include "frame.h"
@@ -5,8 +11,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <uv.h>
 
 #define READ_BYTES 16384
+#define HOLD_BACK_MS 1000       /* then a request whose descriptor is held back is better refused */
 
 bool session_clogged(const struct session *s)
 {
@@ -24,26 +32,42 @@ static bool is_blank(const char *line, size_t len)
 
 static bool must_pause(const struct session *s)
 {
-        return session_clogged(s) || dispatch_is_full(s->client);
+        return s->broken || session_clogged(s) || dispatch_is_full(s->client);
 }
 
-/* Carry out the whole lines that are there, unless replies or requests pile up. */
-static void consume(struct session *s)
+/* False: no whole line is left. */
+static bool consume_line(struct session *s)
 {
-        enum pl_frame_result r;
         char *line;
         size_t len;
 
-        while (s->client != NULL && !must_pause(s)) {
-                r = pl_frame_next(s->frame, &line, &len);
-                if (r == PL_FRAME_NONE)
-                        break;
-                if (r == PL_FRAME_TOO_LONG)
-                        dispatch_long_line(s->dispatch, s->client);
-                else if (!is_blank(line, len))
-                        dispatch_line(s->dispatch, s->client, line, len);
+        switch (pl_frame_next(s->frame, &line, &len)) {
+        case PL_FRAME_NONE:
+                return false;
+        case PL_FRAME_TOO_LONG:
+                dispatch_long_line(s->group->dispatch, s->client);
+                break;
+        case PL_FRAME_LINE:
+                if (!is_blank(line, len))
+                        dispatch_line(s->group->dispatch, s->client, line, len);
+                break;
         }
-        if (s->client != NULL && !s->paused && must_pause(s)) {
+        return true;
+}
+
+/* Carry out the whole lines that are there, unless replies or requests pile up or its share is used up. */
+static void consume(struct session *s)
+{
+        while (!must_pause(s)) {
+                if (!pl_frame_is_empty(s->frame) && !turns_take(s->group->turns, &s->share)) {
+                        transport_skip(s->transport, true);
+                        turns_next(s->group->turns, &s->turn);
+                        return;
+                }
+                if (!consume_line(s))
+                        return;
+        }
+        if (!s->paused) {
                 s->paused = true;
                 transport_reading(s->transport, false);
         }
@@ -58,13 +82,39 @@ static size_t on_room(void *arg, char **out)
 
 static void end(struct session *s)
 {
-        struct client *c = s->client;
-
-        if (c == NULL)
-                return;
+        turns_remove(s->group->turns, &s->turn);
+        dispatch_close(s->group->dispatch, s->client);
         s->client = NULL;
-        dispatch_close(s->dispatch, c);
         s->over(s->arg, s);
+}
+
+void session_fail(struct session *s, const char *reason)
+{
+        if (s->broken)
+                return;
+        log_event(LOG_WARNING, "session_ended", "session=%llu reason=%s", (unsigned long long)s->client->id, reason);
+        s->broken = true;
+        turns_next(s->group->turns, &s->turn);
+}
+
+static enum transport_take on_take(void *arg)
+{
+        struct session *s = arg;
+
+        if (dispatch_has_room(s->group->dispatch, s->client)) {
+                s->held_back_until_ms = 0;
+                return TRANSPORT_TAKE;
+        }
+        return s->held_back_until_ms == 0 || turns_now(s->group->turns) < s->held_back_until_ms ? TRANSPORT_HOLD_BACK : TRANSPORT_DROP;
+}
+
+static void on_held_back(void *arg)
+{
+        struct session *s = arg;
+
+        if (s->held_back_until_ms == 0)
+                s->held_back_until_ms = turns_now(s->group->turns) + HOLD_BACK_MS;
+        turns_park(s->group->turns, &s->turn, s->held_back_until_ms);
 }
 
 static void on_received(void *arg, size_t len, const int *fds, size_t count)
@@ -74,13 +124,10 @@ static void on_received(void *arg, size_t len, const int *fds, size_t count)
         size_t i;
 
         for (i = 0; i < count; i++)
-                room = dispatch_descriptor(s->dispatch, s->client, fds[i]) && room;
+                room = dispatch_descriptor(s->group->dispatch, s->client, fds[i]) && room;
         pl_frame_commit(s->frame, len);
-        if (!room) {
-                log_event(LOG_WARNING, "session_ended", "session=%llu reason=unclaimed_descriptors", (unsigned long long)s->client->id);
-                end(s);
-                return;
-        }
+        if (!room)
+                session_fail(s, "unclaimed_descriptors");
         consume(s);
 }
 
@@ -90,9 +137,59 @@ static void on_ended(void *arg)
         (void)arg;
 }
 
+/* What the client sent before it went is carried out first, unless that would have to wait for anything. */
+static void finish(struct session *s)
+{
+        do
+                consume(s);
+        while (s->turn.state != TURN_NEXT && !s->paused && transport_drain(s->transport));
+        if (s->turn.state != TURN_NEXT || s->paused)
+                end(s);
+}
+
 static void on_gone(void *arg)
 {
-        end(arg);
+        struct session *s = arg;
+
+        if (s->broken || s->paused || s->turn.state == TURN_PARKED) {
+                end(s);
+                return;
+        }
+        s->gone = true;
+        dispatch_gone(s->client);
+        if (s->turn.state == TURN_NONE)
+                finish(s);
+}
+
+static void on_turn(void *arg)
+{
+        struct session *s = arg;
+
+        transport_skip(s->transport, false);
+        if (s->broken) {
+                end(s);
+                return;
+        }
+        dispatch_go_on(s->group->dispatch, s->client);
+        if (s->gone) {
+                finish(s);
+                return;
+        }
+        if (s->paused)
+                return;
+        consume(s);
+        if (!s->paused)
+                transport_reading(s->transport, true);
+}
+
+bool session_take_share(struct session *s)
+{
+        return turns_take(s->group->turns, &s->share);
+}
+
+void session_again(struct session *s)
+{
+        turns_next(s->group->turns, &s->turn);
 }
 
 void session_resume(struct session *s)
@@ -100,9 +197,9 @@ void session_resume(struct session *s)
         if (!s->paused || s->client == NULL || must_pause(s))
                 return;
         s->paused = false;
-        consume(s);
-        if (s->client != NULL && !s->paused)
-                transport_reading(s->transport, true);
+        /* In its next turn: dispatch may be on the stack. */
+        transport_skip(s->transport, true);
+        turns_next(s->group->turns, &s->turn);
 }
 
 static void on_drained(void *arg)
@@ -124,10 +221,10 @@ static void refuse(int fd, const char *limit)
 }
 
 static const struct transport_events events = {
-        .room = on_room, .received = on_received, .ended = on_ended, .gone = on_gone, .drained = on_drained};
+        .take = on_take, .held_back = on_held_back, .room = on_room, .received = on_received, .ended = on_ended, .gone = on_gone, .drained = on_drained};
 
-struct session *session_create(struct transport_group *group, struct dispatch *dispatch, int fd, const struct peer *peer,
-                               void (*over)(void *arg, struct session *s), void *arg, const char **text)
+struct session *session_create(struct session_group *group, int fd, const struct peer *peer, void (*over)(void *arg, struct session *s), void *arg,
+                               const char **text)
 {
         struct session *s = calloc(1, sizeof *s);
 
@@ -138,15 +235,17 @@ struct session *session_create(struct transport_group *group, struct dispatch *d
         if (s->frame == NULL)
                 goto fail;
         pl_frame_init(s->frame, PL_LINE_MAX);
-        s->dispatch = dispatch;
+        s->group = group;
+        s->turn.run = on_turn;
+        s->turn.arg = s;
         s->over = over;
         s->arg = arg;
-        s->client = dispatch_open(dispatch, s, peer, text);
+        s->client = dispatch_open(group->dispatch, s, peer, text);
         if (s->client == NULL)
                 goto fail;
-        s->transport = transport_create(group, fd, &events, s);
+        s->transport = transport_create(group->transports, fd, &events, s);
         if (s->transport == NULL) {
-                dispatch_close(dispatch, s->client);
+                dispatch_close(group->dispatch, s->client);
                 goto fail_closed;
         }
         return s;
@@ -163,11 +262,10 @@ fail_closed:
 
 void session_destroy(struct session *s)
 {
-        struct client *c = s->client;
-
+        turns_remove(s->group->turns, &s->turn);
+        if (s->client != NULL)
+                dispatch_close(s->group->dispatch, s->client);
         s->client = NULL;
-        if (c != NULL)
-                dispatch_close(s->dispatch, c);
         transport_flush(s->transport);
         transport_destroy(s->transport);
         pl_frame_clear(s->frame);
@@ -177,6 +275,6 @@ void session_destroy(struct session *s)
 
 void session_send(struct session *s, const char *data, size_t len)
 {
-        if (transport_send(s->transport, data, len) != 0)
-                log_event(LOG_ERROR, "out_of_memory", "where=reply session=%llu", (unsigned long long)s->client->id);
+        if (!s->broken && transport_send(s->transport, data, len) != 0)
+                session_fail(s, "out_of_memory");
 }

@@ -4,17 +4,30 @@
 
 #include "dispatch.h"
 #include "transport.h"
+#include "turns.h"
 
 #include <sys/queue.h>
 
+/* What sessions share. */
+struct session_group {
+        struct transport_group *transports;
+        struct dispatch *dispatch;
+        struct turns *turns;
+};
+
 struct session {
         struct transport *transport;
-        struct dispatch *dispatch;
+        struct session_group *group;
         struct client *client;          /* NULL once it is over */
         struct pl_frame *frame;
         void (*over)(void *arg, struct session *s);
         void *arg;
+        struct turn turn;
+        struct share share;
+        uint64_t held_back_until_ms;    /* a descriptor is held back until then; then it is dropped, and so are others. 0: none is */
         bool paused;                    /* too many unsent replies, or requests behind one that is looked up */
+        bool broken;                    /* it is to end in the next turn: not at once, for dispatch may be on the stack */
+        bool gone;                      /* nobody is there any more: what was sent last is still carried out */
         LIST_ENTRY(session) entry;      /* the server's */
 };
 
@@ -22,14 +35,20 @@ struct session {
  * Serve the connected descriptor `fd` (taken over). `over` is called once when the connection has ended; the session is freed after it.
  * NULL when it cannot be served: *text says why ("sessions", "memory"); fd is closed.
  */
-struct session *session_create(struct transport_group *group, struct dispatch *dispatch, int fd, const struct peer *peer,
-                               void (*over)(void *arg, struct session *s), void *arg, const char **text);
+struct session *session_create(struct session_group *group, int fd, const struct peer *peer, void (*over)(void *arg, struct session *s), void *arg,
+                               const char **text);
 void session_destroy(struct session *s);
 
-/* For dispatch: queue a reply. */
+/* For dispatch: queue a reply. If it cannot be queued the session ends: its client would wait for ever. */
 void session_send(struct session *s, const char *data, size_t len);
 /* For dispatch: what made it pause may be over. */
 void session_resume(struct session *s);
+/* For dispatch: is there something left of its share of this turn? Takes one piece of it. */
+bool session_take_share(struct session *s);
+/* For dispatch: dispatch_go_on() in the next turn. */
+void session_again(struct session *s);
+/* For dispatch: a reply was lost. */
+void session_fail(struct session *s, const char *reason);
 /* More unread replies than PL_BACKLOG_BYTES_MAX? Then nothing more is read from it until they are gone. */
 bool session_clogged(const struct session *s);
 

@@ -76,3 +76,8 @@ enum pl_frame_result pl_frame_next(struct pl_frame *f, char **line, size_t *len)
         }
         return PL_FRAME_LINE;
 }
+
+bool pl_frame_is_empty(const struct pl_frame *f)
+{
+        return f->start == f->end;
+}

@@ -33,4 +33,7 @@ void pl_frame_commit(struct pl_frame *f, size_t len);
 /* Next whole line, without LF (a CR before it is part of the line) and NUL-terminated in place; valid until the next reserve. */
 enum pl_frame_result pl_frame_next(struct pl_frame *f, char **line, size_t *len);
 
+/* Nothing is left, not even part of a line. */
+bool pl_frame_is_empty(const struct pl_frame *f);
+
 #endif

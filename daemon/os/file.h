@@ -33,6 +33,14 @@ enum file_place {
 };
 enum file_place file_glance(struct mounts *m, const char *path, struct file_identity *id, struct file_error *e);
 
+/*
+ * When a glance says FILE_AWAY that may be because no cache knows the way, though it is on a local disk: the deepest folder on the way that is known and
+ * local, and what is left from there. A descriptor that only names it, or -1: there is none. Waits for nobody.
+ */
+int file_way(struct mounts *m, const char *path, const char **rest);
+/* Bring the rest of the way into the caches. Never leaves the folder's file system, so it waits for a disk at most. */
+void file_walk(int folder, const char *rest);
+
 /* Does nothing done with this descriptor wait for another machine or program? Asks nobody. */
 bool file_is_local(struct mounts *m, int fd);
 
@@ -45,8 +53,18 @@ int file_reopen(int fd, struct file_error *e);
 /* The identity of a received descriptor, if flock can lock it (no O_PATH, socket or anonymous inode). Waits for nobody. Returns 0 or -1 with *e. */
 int file_identify(int fd, struct file_identity *id, struct file_error *e);
 
-/* 0 if both descriptors stand for one open file description, else their order (< 0, > 0), which stays while both are open. */
+/* What the system can tell of two descriptors: asked once, for filters forbid it to whole processes. */
+enum file_comparing {
+        FILE_ORDER,     /* whether they stand for one open file description, and else an order that stays while both are open */
+        FILE_EQUALITY,  /* only whether they do */
+        FILE_NOTHING
+};
+enum file_comparing file_comparing(void);
+
+/* 0 if both stand for one description, else their order (< 0, > 0). Needs FILE_ORDER. */
 int file_compare_descriptions(int a, int b);
+/* Without FILE_ORDER. False too when the system does not tell. */
+bool file_same_description(int a, int b);
 
 /* The path by which the system knows it now; "" when unknown. Cut at `size`. */
 void file_path(int fd, char *out, size_t size);

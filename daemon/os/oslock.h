@@ -29,7 +29,7 @@ enum oslock_result oslock_upgrade(int fd, int *error);
 /* EX -> SH, without a gap. */
 void oslock_downgrade(int fd);
 void oslock_unlock(int fd);
-/* The mode that the description itself bears now, as the kernel says. */
+/* The mode that the description itself bears now, as the kernel says. On the loop's thread. */
 enum oslock_mode oslock_bears(int fd);
 
 struct oslock_pool;
@@ -37,21 +37,33 @@ struct oslock_pool;
 /* `done` runs on the loop's thread, never within oslock_wait() or oslock_cancel(). */
 typedef void oslock_done(void *arg, uint64_t op, enum oslock_result result, int error);
 
-/* At most `threads` waits at a time; NULL when out of memory or resources. */
-struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock_done *done, void *arg);
-/* Ends every wait (unanswered), joins the threads and closes the pool's handle; run the loop once more before it is closed. */
-void oslock_pool_destroy(struct oslock_pool *p);
+/*
+ * Try `op` once, off the loop, without waiting for the lock, and say the outcome by oslock_pool_tried(); `fd` stays open until then. Returns 0 or
+ * -ENOMEM (then nothing is said).
+ */
+typedef int oslock_try_elsewhere(void *arg, uint64_t op, int fd, enum oslock_mode mode);
 
 /*
- * Wait until `mode` is taken on `fd` (borrowed: must stay open until the answer). Past the bound of threads the wait is a retry with
- * back-off on the loop. Returns 0 or -ENOMEM (then there is no answer).
+ * At most `threads` waits have a thread; the others are tried again and again, ever more seldom, and the oldest of them gets the next free thread.
+ * `elsewhere` NULL: the tries are made on the loop, so the files must be such that flock(2) answers at once. NULL when out of memory or resources.
  */
+struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock_done *done, oslock_try_elsewhere *elsewhere, void *arg);
+/*
+ * Ends every wait (unanswered), joins the threads and closes the pool's handles; run the loop once more before it is closed. All threads together have
+ * a second to end; those that hang longer are left to the end of the process.
+ */
+void oslock_pool_destroy(struct oslock_pool *p);
+
+/* Wait until `mode` is taken on `fd` (borrowed: must stay open until the answer). Returns 0 or -ENOMEM (then there is no answer). */
 int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mode);
 /* End the wait `op` as soon as possible; unknown ops are ignored (their answer may be on its way). */
 void oslock_cancel(struct oslock_pool *p, uint64_t op);
+/* The outcome of a try elsewhere: TAKEN, BUSY or FAILED. */
+void oslock_pool_tried(struct oslock_pool *p, uint64_t op, enum oslock_result result, int error);
 
 struct oslock_stats {
-        uint64_t waiting, threads, retrying, waits_total;
+        uint64_t waiting, threads, retrying;
+        uint64_t waits_total, tries_total;      /* tries: of those without a thread */
 };
 void oslock_pool_stats(const struct oslock_pool *p, struct oslock_stats *out);
 

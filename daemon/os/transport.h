@@ -17,14 +17,24 @@ typedef struct uv_loop_s uv_loop_t;
 struct transport_group;         /* what the connections of one loop share */
 struct transport;
 
+/* What to do with a descriptor that may come with the next bytes. */
+enum transport_take {
+        TRANSPORT_TAKE,
+        TRANSPORT_HOLD_BACK,    /* it stays in the socket, with the bytes that came with it and all that follow */
+        TRANSPORT_DROP          /* it is lost: a hole */
+};
+
 struct transport_events {
+        enum transport_take (*take)(void *arg);
+        /* A descriptor was held back. Nothing is read until transport_reading() is called with true. */
+        void (*held_back)(void *arg);
         /* Room for bytes to read: at least one at *out; 0 when there is none (the connection is then ended). */
         size_t (*room)(void *arg, char **out);
         /* `len` bytes came into the room; before them in the stream stand `count` descriptors, now owned by the callee. */
         void (*received)(void *arg, size_t len, const int *fds, size_t count);
         /* The peer sends no more, but may still read. */
         void (*ended)(void *arg);
-        /* Nobody is there any more. The callee destroys the transport, now or later. */
+        /* Nobody is there any more; what they sent last may still be had by transport_drain(). The callee destroys the transport, now or later. */
         void (*gone)(void *arg);
         /* Everything that was sent has left. */
         void (*drained)(void *arg);
@@ -48,12 +58,21 @@ size_t transport_unsent(const struct transport *t);
 void transport_flush(struct transport *t);
 /* Stop or resume reading; a hang-up is noticed all the same. */
 void transport_reading(struct transport *t, bool on);
+/* The same for a turn or two: what comes is reported by the poll meanwhile, and not read. */
+void transport_skip(struct transport *t, bool on);
+/* After `gone`: `received` once more, within this call. False when nothing is left. */
+bool transport_drain(struct transport *t);
 
 /* ---- listening ---- */
 struct listener;
-/* Takes over the bound `fd`. `accepted` owns each new descriptor. NULL on failure with errno set. */
+/*
+ * Takes over the bound `fd`. `accepted` owns each new descriptor; a negative one is the errno for which none can be had: said once, it is then tried
+ * again now and then. NULL on failure with errno set.
+ */
 struct listener *listener_create(uv_loop_t *loop, int fd, void (*accepted)(void *arg, int fd), void *arg);
 void listener_destroy(struct listener *l);      /* the loop must run once more */
 void listener_accepting(struct listener *l, bool on);
+/* Something was closed: if there were no descriptors, try again now. */
+void listener_retry(struct listener *l);
 
 #endif

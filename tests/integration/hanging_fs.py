@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import os
 import stat
 import struct
@@ -9,7 +10,8 @@ import tempfile
 import threading
 
 LOOKUP, FORGET, GETATTR, OPEN, STATFS, RELEASE, FLUSH, INIT, OPENDIR, INTERRUPT, DESTROY, BATCH_FORGET = 1, 2, 3, 14, 17, 18, 25, 26, 27, 36, 38, 42
-RELEASEDIR = 29
+RELEASEDIR, SETLK, SETLKW = 29, 32, 33
+FLOCK_LOCKS = 1 << 10  # in INIT: flock(2) is asked of us
 NO_ANSWER = {FORGET, INTERRUPT, BATCH_FORGET}
 ROOT = 1
 MNT_FORCE, MNT_DETACH = 1, 2
@@ -22,9 +24,13 @@ class Unavailable(Exception):
 
 
 class HangingFs:
-    """Holds empty files file0, file1, ... Requests of the kinds in `hang(...)` stay unanswered until `go_on()`."""
+    """
+    Holds empty files file0, file1, ... Requests of the kinds in `hang(...)` stay unanswered until `go_on()`. With `locks` it is the one who is asked for
+    locks, as a file server is: all files are locked by somebody else while `locked` is True.
+    """
 
-    def __init__(self):
+    def __init__(self, locks=False):
+        self.locks = self.locked = locks
         self.mountpoint = tempfile.mkdtemp(prefix="portalock-fuse-")
         try:
             self.device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
@@ -91,7 +97,8 @@ class HangingFs:
             return
         error, result = 0, b""
         if opcode == INIT:
-            result = struct.pack("=IIIIHHIIHHI7I", 7, 31, 65536, 0, 12, 9, 65536, 1, 0, 0, 0, *[0] * 7)
+            flags = FLOCK_LOCKS if self.locks else 0
+            result = struct.pack("=IIIIHHIIHHI7I", 7, 31, 65536, flags, 12, 9, 65536, 1, 0, 0, 0, *[0] * 7)
         elif opcode == LOOKUP:
             name = body[:-1].decode()
             if name.startswith("file"):
@@ -103,6 +110,9 @@ class HangingFs:
             result = struct.pack("=QII", 0, 0, 0) + self.attributes(node)
         elif opcode in (OPEN, OPENDIR):
             result = struct.pack("=QII", 0, 0, 0)
+        elif opcode in (SETLK, SETLKW):
+            unlocks = struct.unpack_from("=I", body, 32)[0] == fcntl.F_UNLCK
+            error = errno.EAGAIN if self.locked and not unlocks else 0
         elif opcode == STATFS:
             result = bytes(80)
         elif opcode not in (FLUSH, RELEASE, RELEASEDIR, DESTROY):

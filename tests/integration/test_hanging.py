@@ -7,7 +7,7 @@ import time
 import unittest
 
 import hanging_fs
-from hanging_fs import FLUSH, LOOKUP, OPEN, HangingFs
+from hanging_fs import FLUSH, LOOKUP, OPEN, SETLK, SETLKW, HangingFs
 from wire import PATIENCE, Daemon, DaemonTest, is_free
 
 EX, SH, NB = "LOCK_EX", "LOCK_SH", "LOCK_NB"
@@ -185,6 +185,28 @@ class Hanging(DaemonTest):
         for id in ids:
             a.reply(id)
 
+    def test_when_all_of_the_lane_hangs_local_paths_in_no_cache_are_looked_up(self):
+        deep = self.daemon.file("some/folders/that/nobody/remembers")
+        os.makedirs(deep)
+        with open(os.path.join(deep, "file"), "w"):
+            pass
+        os.symlink("some/folders", self.daemon.file("link"))
+        os.sync()
+        clients = [self.client() for _ in range(40)]
+        self.fs.hang(OPEN)
+        for i, c in enumerate(clients):
+            c.start_lock(self.fs.path(f"file{i}"), EX)
+        self.fs.await_hanging(32)
+        a = self.client()
+        for path in (deep + "/file", deep + "/new", self.daemon.file("link/that/nobody/remembers/file2")):
+            try:
+                with open("/proc/sys/vm/drop_caches", "w") as f:
+                    f.write("2")
+            except OSError as e:
+                self.skipTest(f"caches cannot be dropped here: {e.strerror}")
+            a.lock(path, EX)
+            self.assertEqual(a.call("unlock", {"path": path}), {"released": True})
+
     def test_a_daemon_that_hangs_there_still_stops(self):
         self.fs.hang(OPEN)
         a, b = self.client(), self.client()
@@ -205,6 +227,63 @@ class Hanging(DaemonTest):
         self.assertEqual(successor.stop(), 0)
         self.fs.go_on()
         self.assertEqual(self.daemon.wait(), 0)
+
+
+class HangingLocks(unittest.TestCase):
+    """A file server that is asked for the locks themselves."""
+
+    def setUp(self):
+        try:
+            self.fs = HangingFs(locks=True)
+        except hanging_fs.Unavailable as e:
+            self.skipTest(f"no FUSE here: {e}")
+        self.addCleanup(self.fs.close)
+        self.daemon = Daemon()
+        self.addCleanup(self.daemon.stop)
+        self.addCleanup(self.fs.go_on)
+        self.assertTrue(self.daemon.ready, self.daemon.log())
+
+    def wait_for(self, client, count):
+        """So many waits, each for a file of its own, of which each hangs in a thread or is tried again and again."""
+        for i in range(count):
+            client.start_lock(self.fs.path(f"file{i}"), EX)
+            while client.call("stats")["gauges"]["kernel_waits"] <= i:
+                pass
+
+    def test_waits_without_a_thread_are_not_tried_on_the_loop(self):
+        self.fs.hang(SETLKW)
+        with self.daemon.connect() as a, self.daemon.connect() as b:
+            self.wait_for(a, 260)
+            gauges = b.call("stats")["gauges"]
+            self.assertGreater(gauges["kernel_wait_retries"], 0)
+            self.fs.hang(SETLK, SETLKW)
+            self.fs.await_hanging(gauges["kernel_wait_threads"] + 1)
+            for _ in range(3):
+                b.unlock(b.lock(self.daemon.file(), EX)["lock"])
+                outsider = os.open(self.daemon.file(), os.O_RDWR)
+                fcntl.flock(outsider, fcntl.LOCK_EX)
+                id = b.start_lock(self.daemon.file(), EX)
+                time.sleep(0.01)  # it waits in a thread, which the server cannot have taken
+                os.close(outsider)
+                b.unlock(b.reply(id)["lock"])
+            self.fs.locked = False
+            self.fs.go_on()
+            while b.call("stats")["gauges"]["waiting"] > 0:  # whether by a thread or by a try, all are granted
+                time.sleep(0.01)
+
+    def test_at_the_end_all_that_hang_have_one_second_together(self):
+        self.fs.hang(SETLKW)
+        with self.daemon.connect() as a:
+            self.wait_for(a, 8)
+            self.fs.await_hanging(8)
+            began = time.monotonic()
+            self.daemon.process.send_signal(signal.SIGTERM)
+            while not is_free(self.daemon.path + ".lock"):
+                self.assertLess(time.monotonic(), began + PATIENCE)
+                time.sleep(0.01)
+            self.assertLess(time.monotonic() - began, 5 * float(os.environ.get("PORTALOCK_SLOW", "1")))
+            self.fs.go_on()
+            self.assertEqual(self.daemon.wait(), 0)
 
 
 if __name__ == "__main__":

@@ -191,6 +191,16 @@ class Stopping(DaemonTest):
         self.assertEqual(c.refusal(id).code, 9)
         self.assertEqual(self.daemon.wait(), 0)
 
+    def test_a_list_that_waits_for_a_look_at_outsiders_is_answered_too(self):
+        c = self.client()
+        c.raw(
+            '{"jsonrpc":"2.0","id":1,"method":"list"}\n'  # the first look is never recent enough
+            '{"jsonrpc":"2.0","id":2,"method":"stop"}\n'
+        )
+        self.assertEqual(c.reply(2), {})
+        self.assertEqual(c.refusal(1).code, 9)
+        self.assertIsNone(c.line())
+
     def test_stop_is_refused_while_a_lock_by_path_would_end(self):
         c = self.client()
         c.lock(self.path, EX)
@@ -256,6 +266,53 @@ class Log(DaemonTest):
         (waiting,) = self.line("waiting")
         self.assertIn(f'blocked_by="{self.me()}"', waiting)
         c.call("cancel", {"id": id})
+
+
+class LogReaders(unittest.TestCase):
+    """Whoever reads the log must not be able to stop the daemon."""
+
+    def check(self, read_end, write_end, read):
+        flags = fcntl.fcntl(write_end, fcntl.F_GETFL)
+        d = Daemon("--log-level", "debug", log=write_end)
+        self.assertTrue(d.ready)
+        try:
+            for _ in range(2000):  # two lines each: far more than a pipe holds
+                with d.connect() as c:
+                    c.ping()
+            self.assertEqual(fcntl.fcntl(write_end, fcntl.F_GETFL), flags)  # nobody else's writes have become non-blocking
+            os.set_blocking(read_end, False)
+            text = read()
+            self.assertIn("event=listening", text)
+            with d.connect() as c:
+                c.ping()
+            deadline = time.monotonic() + PATIENCE
+            while not re.search(r"level=warning event=log_dropped lines=\d+\n[\s\S]*event=session_opened", text):
+                self.assertLess(time.monotonic(), deadline, text[-500:])
+                text += read()
+            for line in text.splitlines():
+                self.assertRegex(line, "^time=")
+        finally:
+            self.assertEqual(d.stop(), 0)
+
+    def read_all(self, read):
+        data = b""
+        try:
+            while chunk := read(1 << 16):
+                data += chunk
+        except BlockingIOError:
+            pass
+        return data.decode()
+
+    def test_a_full_pipe(self):
+        read_end, write_end = os.pipe()
+        self.addCleanup(os.close, read_end)
+        self.addCleanup(os.close, write_end)
+        self.check(read_end, write_end, lambda: self.read_all(lambda n: os.read(read_end, n)))
+
+    def test_a_full_socket(self):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self.check(ours.fileno(), theirs.fileno(), lambda: self.read_all(ours.recv))
 
 
 class Limits(unittest.TestCase):

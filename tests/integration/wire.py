@@ -170,17 +170,18 @@ class Client:
 class Daemon:
     """portalockd on a socket of its own."""
 
-    def __init__(self, *options, socket_path=None, env=None, preexec_fn=None):
+    def __init__(self, *options, socket_path=None, env=None, preexec_fn=None, log=None):
+        """`log`: a descriptor for its output; else a file."""
         self.folder = tempfile.mkdtemp(prefix="portalock-")
         self.path = socket_path or os.path.join(self.folder, "socket")
         self.log_path = os.path.join(self.folder, "log")
         ready, report = os.pipe()
-        with open(self.log_path, "wb") as log:
+        with open(self.log_path, "wb") as file:
             self.process = subprocess.Popen(
                 [PORTALOCKD, "--socket", self.path, "--ready-fd", str(report), *options],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=file if log is None else log,
+                stderr=file if log is None else log,
                 pass_fds=[report],
                 env=env,
                 preexec_fn=preexec_fn,

@@ -97,10 +97,11 @@ static void deliver(uv_idle_t *idle)
         }
 }
 
-struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock_done *done, void *arg)
+struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock_done *done, oslock_try_elsewhere *elsewhere, void *arg)
 {
         struct oslock_pool *p = calloc(1, sizeof *p);
 
+        (void)elsewhere;        /* all wait as if they had a thread */
         if (p == NULL)
                 return NULL;
         p->done = done;
@@ -139,10 +140,19 @@ void oslock_cancel(struct oslock_pool *p, uint64_t op)
         fake_cancel(os, op);
 }
 
+void oslock_pool_tried(struct oslock_pool *p, uint64_t op, enum oslock_result result, int error)
+{
+        (void)p;
+        (void)op;
+        (void)result;
+        (void)error;
+}
+
 void oslock_pool_stats(const struct oslock_pool *p, struct oslock_stats *out)
 {
         out->waiting = fake_waiting(os);
         out->threads = out->waiting < p->threads ? out->waiting : p->threads;
         out->retrying = out->waiting - out->threads;
         out->waits_total = p->waits_total;
+        out->tries_total = 0;
 }

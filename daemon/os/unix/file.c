@@ -145,6 +145,40 @@ enum file_place file_glance(struct mounts *m, const char *path, struct file_iden
         return FILE_BAD;
 }
 
+int file_way(struct mounts *m, const char *path, const char **rest)
+{
+        size_t len = strlen(path);
+        char folder[PATH_MAX];
+        int dir = -1;
+
+        if (len >= sizeof folder)
+                return -1;
+        memcpy(folder, path, len + 1);
+        do {
+                while (len > 0 && folder[len - 1] != '/')
+                        len--;
+                if (len == 0)
+                        return -1;
+                folder[len] = '\0';     /* with its slash */
+                dir = name_cached(folder, O_DIRECTORY);
+                *rest = path + len;
+                len--;
+        } while (dir < 0 && (errno == EAGAIN || errno == ENOENT));
+        if (dir < 0 || file_is_local(m, dir))
+                return dir;
+        close(dir);
+        return -1;
+}
+
+void file_walk(int folder, const char *rest)
+{
+        struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS};
+        int fd = (int)syscall(SYS_openat2, folder, rest, &how, sizeof how);
+
+        if (fd >= 0)
+                close(fd);
+}
+
 /* ---- */
 
 /* All anonymous inodes (epoll, eventfd, ...) are on one device of their own. */
@@ -221,22 +255,47 @@ int file_identify(int fd, struct file_identity *id, struct file_error *e)
         return 0;
 }
 
-int file_compare_descriptions(int a, int b)
+/* 0 equal, 1 less, 2 greater, -1 when it is forbidden: many seccomp filters know nothing of it. */
+static long kcmp_files(int a, int b)
 {
         long pid = (long)getpid();
-        long r;
 
-        if (a == b)
-                return 0;
-        r = syscall(SYS_kcmp, pid, pid, (long)KCMP_FILE, (unsigned long)a, (unsigned long)b);
-        if (r == 0)
-                return 0;
-        if (r == 1 || r == 2)
-                return r == 1 ? -1 : 1;
-        /* No kcmp (a seccomp filter): equality is still to be had; the order is then that of the numbers. */
-        if (fcntl(a, F_DUPFD_QUERY, b) == 1)
-                return 0;
-        return a < b ? -1 : 1;
+        return syscall(SYS_kcmp, pid, pid, (long)KCMP_FILE, (unsigned long)a, (unsigned long)b);
+}
+
+/* Linux 6.10. */
+static bool can_query(int fd)
+{
+        return fcntl(fd, F_DUPFD_QUERY, fd) == 1;
+}
+
+enum file_comparing file_comparing(void)
+{
+        static enum file_comparing known;
+        static bool asked;
+        int fd;
+
+        if (asked)
+                return known;
+        fd = eventfd(0, EFD_CLOEXEC);
+        if (fd < 0)
+                return FILE_NOTHING;    /* for now */
+        known = kcmp_files(fd, fd) == 0 ? FILE_ORDER : can_query(fd) ? FILE_EQUALITY : FILE_NOTHING;
+        asked = true;
+        close(fd);
+        return known;
+}
+
+int file_compare_descriptions(int a, int b)
+{
+        long r = a == b ? 0 : kcmp_files(a, b);
+
+        return r == 0 ? 0 : r == 1 ? -1 : 1;
+}
+
+bool file_same_description(int a, int b)
+{
+        return a == b || fcntl(a, F_DUPFD_QUERY, b) == 1;
 }
 
 void file_path(int fd, char *out, size_t size)

@@ -17,7 +17,6 @@
 
 #define FDS_PER_MESSAGE 253     /* SCM_MAX_FD: a message can carry no more */
 #define READS_PER_TURN 8        /* then the other connections have their turn */
-#define BACKLOG 4096
 
 struct transport {
         struct transport_group *group;
@@ -28,7 +27,7 @@ struct transport {
         int fd, polled;         /* the events it is polled for now */
         char *out;
         size_t out_len, out_sent, out_cap;
-        bool reading, at_end, dirty, lost, closing;
+        bool reading, skipping, at_end, dirty, lost, closing;
 };
 
 struct transport_group {
@@ -60,6 +59,7 @@ static void lose(struct transport *t)
         if (t->lost || t->closing)
                 return;
         t->lost = true;
+        t->out_sent = t->out_len;       /* nobody reads it */
         uv_poll_stop(&t->poll);
         t->events->gone(t->arg);
 }
@@ -90,7 +90,27 @@ static size_t take_descriptors(struct msghdr *msg, int *fds)
         return count;
 }
 
-enum read_result { READ_MORE, READ_SHORT /* less than there was room for */, READ_NOTHING, READ_END, READ_BROKEN };
+enum read_result { READ_MORE, READ_SHORT /* less than there was room for */, READ_NOTHING, READ_HELD, READ_END, READ_BROKEN };
+
+/*
+ * How many of the next `len` bytes can be read without receiving a descriptor: up to the message that brings one, or less; asking again finds the rest.
+ * A look without room for descriptors says MSG_CTRUNC when there are some, and loses nothing. A stop of the stream or an error: `len`, for the true
+ * read to find it.
+ */
+static size_t without_descriptor(int fd, char *room, size_t len)
+{
+        for (; len > 0; len /= 2) {
+                struct iovec iov = {.iov_base = room, .iov_len = len};
+                struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+                ssize_t n = recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
+
+                if (n <= 0)
+                        return len;
+                if ((msg.msg_flags & MSG_CTRUNC) == 0)
+                        return (size_t)n;
+        }
+        return 0;
+}
 
 static enum read_result read_once(struct transport *t)
 {
@@ -100,15 +120,27 @@ static enum read_result read_once(struct transport *t)
         } control;
         int fds[FDS_PER_MESSAGE + 1];
         struct iovec iov;
-        struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+        struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+        enum transport_take take = t->events->take(t->arg);
+        size_t count, size;
         char *room;
-        size_t count;
         ssize_t n;
 
-        iov.iov_len = t->events->room(t->arg, &room);
+        size = iov.iov_len = t->events->room(t->arg, &room);
         if (iov.iov_len == 0)
                 return READ_BROKEN;
         iov.iov_base = room;
+        if (take == TRANSPORT_TAKE) {
+                msg.msg_control = &control;
+                msg.msg_controllen = sizeof control;
+        } else if (take == TRANSPORT_HOLD_BACK && !t->lost) {
+                iov.iov_len = without_descriptor(t->fd, room, size);
+                if (iov.iov_len == 0) {
+                        transport_reading(t, false);
+                        t->events->held_back(t->arg);
+                        return READ_HELD;
+                }
+        }
         n = recvmsg(t->fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
         if (n < 0) {
                 if (errno == EINTR || errno == ECONNRESET)
@@ -119,7 +151,7 @@ static enum read_result read_once(struct transport *t)
         if (n == 0 && count == 0)
                 return READ_END;
         t->events->received(t->arg, (size_t)n, fds, count);
-        return (size_t)n < iov.iov_len && count == 0 ? READ_SHORT : READ_MORE;
+        return (size_t)n < size && count == 0 && take == TRANSPORT_TAKE ? READ_SHORT : READ_MORE;
 }
 
 /* `drain`: the peer has closed; read on until nothing is left. */
@@ -129,11 +161,11 @@ static void read_some(struct transport *t, bool drain)
         int i;
 
         for (i = 0; drain ? r == READ_MORE || r == READ_SHORT : r == READ_MORE && i < READS_PER_TURN; i++) {
-                if (t->closing || !t->reading)
+                if (t->closing || !t->reading || t->skipping)
                         return;
                 r = read_once(t);
         }
-        if (t->closing || r == READ_MORE || r == READ_SHORT || r == READ_NOTHING)
+        if (t->closing || r == READ_MORE || r == READ_SHORT || r == READ_NOTHING || r == READ_HELD)
                 return;
         if (r == READ_BROKEN) {
                 lose(t);
@@ -183,8 +215,10 @@ static void on_poll(uv_poll_t *poll, int status, int events)
                 if (t->out_len == 0)
                         t->events->drained(t->arg);
         }
-        if (!t->closing && (events & UV_READABLE) != 0 && !t->at_end)
+        if (!t->closing && (events & UV_READABLE) != 0 && !t->at_end && !t->skipping)
                 read_some(t, false);
+        else if (!t->closing && t->skipping && hung_up(t))
+                lose(t);
         else if (!t->closing && (events & UV_PRIORITIZED) != 0 && hung_up(t)) {
                 if (!t->at_end)
                         read_some(t, true);
@@ -201,7 +235,7 @@ static void on_prepare(uv_prepare_t *prepare)
         while ((t = g->dirty) != NULL) {
                 g->dirty = t->dirty_next;
                 t->dirty = false;
-                if (t->out_len == 0)
+                if (t->lost || t->out_len == 0)
                         continue;
                 write_some(t);
                 if (t->out_len == 0)
@@ -337,71 +371,19 @@ void transport_reading(struct transport *t, bool on)
         poll_again(t);
 }
 
-/* ---- listening ---- */
-
-struct listener {
-        uv_poll_t poll;
-        int fd;
-        void (*accepted)(void *arg, int fd);
-        void *arg;
-        bool on;
-};
-
-static void on_connection(uv_poll_t *poll, int status, int events)
+void transport_skip(struct transport *t, bool on)
 {
-        struct listener *l = poll->data;
-        int i;
-
-        (void)status;
-        (void)events;
-        for (i = 0; i < 64 && l->on; i++) {
-                int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-                if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
-                        continue;
-                if (fd < 0)
-                        return;
-                l->accepted(l->arg, fd);
-        }
+        t->skipping = on;
 }
 
-struct listener *listener_create(uv_loop_t *loop, int fd, void (*accepted)(void *arg, int fd), void *arg)
+bool transport_drain(struct transport *t)
 {
-        struct listener *l = calloc(1, sizeof *l);
+        enum read_result r;
 
-        if (l == NULL || listen(fd, BACKLOG) != 0 || uv_poll_init(loop, &l->poll, fd) != 0) {
-                free(l);
-                return NULL;
-        }
-        l->poll.data = l;
-        l->fd = fd;
-        l->accepted = accepted;
-        l->arg = arg;
-        listener_accepting(l, true);
-        return l;
-}
-
-static void listener_closed(uv_handle_t *handle)
-{
-        free(handle->data);
-}
-
-void listener_destroy(struct listener *l)
-{
-        if (l == NULL)
-                return;
-        l->on = false;
-        uv_close((uv_handle_t *)&l->poll, listener_closed);
-        close(l->fd);
-}
-
-void listener_accepting(struct listener *l, bool on)
-{
-        if (l->on == on)
-                return;
-        l->on = on;
-        if (on)
-                uv_poll_start(&l->poll, UV_READABLE, on_connection);
-        else
-                uv_poll_stop(&l->poll);
+        if (t->closing || t->at_end)
+                return false;
+        r = read_once(t);
+        if (r == READ_END)
+                t->at_end = true;
+        return r == READ_MORE || r == READ_SHORT;
 }

@@ -1,0 +1,209 @@
+"""What runs out is named and hinders nobody for longer than it must: descriptors, and the loop's time."""
+
+import fcntl
+import json
+import os
+import resource
+import socket
+import time
+import unittest
+
+from wire import Daemon, DaemonTest, is_free
+
+EX = "LOCK_EX"
+
+
+def line(id, method, **params):
+    return f'{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{json.dumps(params)}}}\n'
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Descriptors(unittest.TestCase):
+    def start(self, limit):
+        self.daemon = Daemon(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+        self.addCleanup(lambda: self.assertEqual(self.daemon.stop(), 0))
+        self.assertTrue(self.daemon.ready, self.daemon.log())
+
+    def client(self):
+        c = self.daemon.connect()
+        self.addCleanup(c.close)
+        return c
+
+    def descriptor(self):
+        fd = self.daemon.open()
+        self.addCleanup(os.close, fd)
+        return fd
+
+    def is_served(self, client, timeout=0.5):
+        id = client.send("ping")
+        try:
+            return client.line(timeout) == {"jsonrpc": "2.0", "id": id, "result": {}}
+        except TimeoutError:
+            return False
+
+    def test_connections_are_accepted_again_when_locks_were_released(self):
+        self.start(512)
+        a = self.client()
+        locks = [a.lock(self.daemon.file(f"f{i}"), EX)["lock"] for i in range(384)]
+        last = self.client()
+        while self.is_served(last):
+            last = self.client()
+        self.assertIn("event=accept_paused", self.daemon.log())
+        for lock in locks:
+            a.unlock(lock)
+        self.assertEqual(last.line()["result"], {})  # nobody's session had to end for it
+        self.assertEqual(a.call("stats")["gauges"]["descriptors"], 0)
+
+    def test_descriptors_that_nobody_claims_keep_no_new_client_out(self):
+        self.start(256)
+        fd = self.descriptor()
+        hoarders = [self.client() for _ in range(6)]
+        for c in hoarders:
+            for _ in range(60):
+                c.raw(" ", fd)
+        newcomer = self.client()
+        self.assertTrue(self.is_served(newcomer, 20))
+        newcomer.unlock(newcomer.lock(None, EX, self.descriptor())["lock"])
+        before = cpu_seconds(self.daemon.process.pid)
+        time.sleep(1)
+        self.assertLess(cpu_seconds(self.daemon.process.pid) - before, 0.3)
+        # Each is answered, be it that its descriptor was dropped.
+        codes = set()
+        for c in hoarders:
+            for _ in range(60):
+                try:
+                    c.unlock(c.reply(c.send("lock", {"fd": True, "flags": ["LOCK_SH"]}))["lock"])
+                except Exception as e:
+                    codes.add((e.code, e.data["limit"]))
+        self.assertEqual(codes, {(8, "descriptors")})
+        self.assertEqual(newcomer.call("stats")["gauges"]["descriptors_open"], 32 + 7)
+
+    def test_what_frees_descriptors_gets_through(self):
+        self.start(256)
+        fd = self.descriptor()
+        a = self.client()
+        locks = [a.lock(self.daemon.file(f"f{i}"), EX)["lock"] for i in range(100)]
+        waiting = self.client()
+        waits = waiting.start_lock(self.daemon.file("f0"), EX)
+        hoarders = [self.client() for _ in range(6)]
+        for c in hoarders:
+            for _ in range(30):
+                c.raw(" ", fd)
+        # Held back: but what stands before it in the stream, and whoever passes none, goes on.
+        hoarders[0].raw(line(1, "ping") + line(2, "lock", path=self.daemon.file("own"), flags=[EX]))
+        hoarders[0].raw(line(3, "ping"), fd)
+        self.assertEqual(waiting.call("cancel", {"id": waits}), {"cancelled": True})
+        for lock in locks:
+            self.assertTrue(a.unlock(lock))
+        self.assertEqual(hoarders[0].reply(1), {})
+        self.assertEqual(hoarders[0].reply(2)["mode"], EX)
+        self.assertEqual(hoarders[0].reply(3), {})
+        hoarders[0].close()  # noticed, though its descriptors are held back
+        while not is_free(self.daemon.file("own")):
+            time.sleep(0.01)
+        for c in hoarders[1:]:
+            c.close()
+        while a.call("stats")["gauges"]["descriptors_open"] > 32 + 2:
+            time.sleep(0.01)
+
+    def test_accepting_without_descriptors_does_not_spin(self):
+        self.start(256)
+        a = self.client()
+        a.ping()
+        pid = self.daemon.process.pid
+        open_now = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now, 256))  # less than the daemon believes
+        b = self.client()
+        id = b.send("ping")
+        before = cpu_seconds(pid)
+        time.sleep(1)
+        self.assertLess(cpu_seconds(pid) - before, 0.3)
+        self.assertEqual(self.daemon.log().count("event=accept_failed errno=EMFILE"), 1)
+        a.ping()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (256, 256))
+        self.assertEqual(b.reply(id), {})
+
+    def test_a_description_that_bears_the_lock_is_known_without_a_free_descriptor(self):
+        self.start(256)
+        a, b = self.client(), self.client()
+        fd = self.descriptor()
+        fcntl.flock(fd, fcntl.LOCK_EX)  # by itself, so the daemon must ask the kernel
+        waits = b.start_lock(self.daemon.file(), EX)
+        while a.call("stats")["gauges"]["waiting"] == 0:
+            pass
+        a.raw(" ", fd)
+        a.ping()
+        pid = self.daemon.process.pid
+        open_now = sorted(int(n) for n in os.listdir(f"/proc/{pid}/fd"))
+        self.assertEqual(open_now, list(range(len(open_now))))  # no gap: the limit is on the number
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(open_now), 256))
+        held = a.reply(a.send("lock", {"fd": True, "flags": [EX]}))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (256, 256))
+        a.unlock(held["lock"])
+        b.reply(waits)
+
+
+class Shares(DaemonTest):
+    """Each line of these costs the daemon milliseconds: a list over many files that finds nothing."""
+
+    FILES, LISTS = 1500, 150
+
+    def setUp(self):
+        super().setUp()
+        self.holder = self.client()
+        for start in range(0, self.FILES, 100):
+            ids = [self.holder.start_lock(self.daemon.file(f"f{i}"), EX) for i in range(start, start + 100)]
+            for id in ids:
+                self.holder.reply(id)
+
+    def lists(self):
+        return "".join(line(i, "list", session=1, outside=False) for i in range(1, self.LISTS + 1))
+
+    def test_others_have_their_turn_between_the_lines_of_one_write(self):
+        a, b = self.client(), self.client()
+        b.ping()
+        a.raw(self.lists())
+        a.take()  # it has begun
+        b.ping()
+        done = len(a.replies) + a.buffer.count(b"\n")
+        a.socket.setblocking(False)
+        try:
+            done += a.socket.recv(1 << 20).count(b"\n")
+        except BlockingIOError:
+            pass
+        self.assertLess(done, self.LISTS)
+
+    def test_after_a_half_close_all_lines_are_answered(self):
+        a = self.client()
+        a.raw(self.lists())
+        a.socket.shutdown(socket.SHUT_WR)
+        for i in range(1, self.LISTS + 1):
+            self.assertEqual(a.reply(i), {"locks": []})
+
+    def test_what_was_sent_before_a_hang_up_is_carried_out(self):
+        self.holder.close()
+        a = self.client()
+        pings = "".join(line(i, "unlock", path=self.daemon.file("nothing")) for i in range(1, 500))
+        a.raw(pings + line(1000, "stop", force=True))
+        a.close()
+        self.assertEqual(self.daemon.wait(), 0)
+
+    def test_the_locks_of_one_who_has_gone_do_not_wait_for_its_questions(self):
+        a = self.client()
+        a.lock(self.path, EX)
+        a.raw(self.lists())
+        a.take()
+        a.close()
+        b = self.client()
+        began = time.monotonic()
+        b.lock(self.path, EX)
+        self.assertLess(time.monotonic() - began, 0.2 * float(os.environ.get("PORTALOCK_SLOW", "1")))
+
+
+if __name__ == "__main__":
+    unittest.main()
