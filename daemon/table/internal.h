@@ -169,8 +169,10 @@ void queue_pump(struct table *t, struct resource *r);
 void queue_os_done(struct table *t, struct request *q, const struct table_event *ev);
 /* Answer and remove; becomes a ghost if its OS operation is under way. */
 void queue_answer(struct table *t, struct request *q, enum table_outcome outcome, int error);
-/* Take the lock from a holder: OS_UNLOCK with the last holder of the bearer if `unlock`. A waiting upgrade of it is answered CANCELLED. */
-void queue_release(struct table *t, struct holder *h, bool unlock);
+/* Take the lock from a holder: OS_UNLOCK with the last holder of the bearer if `unlock`. A waiting upgrade of it is answered so. */
+void queue_release(struct table *t, struct holder *h, bool unlock, enum table_outcome upgrade_outcome);
+/* Take it from its holder, and from the co-holders of a passed description: they are told FX_LOST. */
+void queue_break(struct table *t, struct holder *h);
 void queue_downgrade(struct table *t, struct holder *h);
 /* The holder's request was not granted: its session never had the lock. */
 void queue_end_trial(struct table *t, struct holder *h);

@@ -264,7 +264,21 @@ void queue_downgrade(struct table *t, struct holder *h)
         emit(t, FX_OS_DOWNGRADE)->bearer = h->bearer->id;
 }
 
-void queue_release(struct table *t, struct holder *h, bool unlock)
+/* One on trial was never told that it holds. */
+static void say_lost(struct table *t, const struct holder *h, bool broken)
+{
+        struct table_effect *fx;
+
+        if (h == h->bearer->trial)
+                return;
+        fx = emit(t, FX_LOST);
+        fx->session = h->session;
+        fx->lock = h->id;
+        fx->key = h->resource->key;
+        fx->broken = broken;
+}
+
+void queue_release(struct table *t, struct holder *h, bool unlock, enum table_outcome upgrade_outcome)
 {
         struct resource *r = h->resource;
         struct bearer *b = h->bearer;
@@ -274,7 +288,7 @@ void queue_release(struct table *t, struct holder *h, bool unlock)
                 bool ghost = r->op == upgrade;
 
                 b->trial = NULL;        /* given up like any lock */
-                queue_answer(t, upgrade, OUT_CANCELLED, 0);
+                queue_answer(t, upgrade, upgrade_outcome, 0);
                 if (ghost)
                         upgrade->upgrade = NULL;        /* its holder is gone */
         }
@@ -285,6 +299,23 @@ void queue_release(struct table *t, struct holder *h, bool unlock)
                 b->unlock_due = unlock;
         store_drop_bearer(t, b);
         r->released = true;
+}
+
+void queue_break(struct table *t, struct holder *h)
+{
+        struct bearer *b = h->bearer;
+        struct holder *next = b->shared ? h : TAILQ_FIRST(&h->resource->holders);
+        size_t left = b->shared ? 1 : b->holders;
+
+        while (left > 0) {
+                h = next;
+                next = TAILQ_NEXT(h, entry);
+                if (h->bearer != b)
+                        continue;
+                say_lost(t, h, true);
+                queue_release(t, h, true, OUT_LOST);
+                left--;
+        }
 }
 
 void queue_end_trial(struct table *t, struct holder *h)
@@ -402,19 +433,13 @@ static bool take_fresh(struct table *t, struct request *q, uint64_t id)
 static void lose(struct table *t, struct resource *r, struct bearer *b)
 {
         struct holder *h, *next;
-        struct table_effect *fx;
 
         for (h = TAILQ_FIRST(&r->holders); h != NULL; h = next) {
                 next = TAILQ_NEXT(h, entry);
                 if (h->bearer != b)
                         continue;
                 h->upgrade = NULL;
-                if (h != b->trial) {
-                        fx = emit(t, FX_LOST);
-                        fx->session = h->session;
-                        fx->lock = h->id;
-                        fx->key = r->key;
-                }
+                say_lost(t, h, false);
                 store_free_holder(t, h);
                 b->mode = TABLE_NONE;
                 store_drop_bearer(t, b);

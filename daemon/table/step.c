@@ -179,7 +179,19 @@ static void unlock(struct table *t, const struct table_event *ev)
         if (h == NULL || h->session != ev->session)
                 return;
         r = h->resource;
-        queue_release(t, h, !ev->close_only || h->bearer->shared);
+        queue_release(t, h, !ev->close_only || h->bearer->shared, OUT_CANCELLED);
+        queue_pump(t, r);
+}
+
+static void break_lock(struct table *t, const struct table_event *ev)
+{
+        struct holder *h = store_lock(t, ev->lock);
+        struct resource *r;
+
+        if (h == NULL)
+                return;
+        r = h->resource;
+        queue_break(t, h);
         queue_pump(t, r);
 }
 
@@ -238,7 +250,7 @@ static void session_end(struct table *t, const struct table_event *ev)
                 next_holder = LIST_NEXT(h, of_session);
                 touch(&touched, h->resource);
                 /* A passed description is only closed: a child that inherited it keeps the lock, as with flock(1). */
-                queue_release(t, h, h->bearer->shared);
+                queue_release(t, h, h->bearer->shared, OUT_CANCELLED);
         }
         store_leave_session(t, ev->session);
         pump_touched(t, touched);
@@ -282,6 +294,9 @@ void table_step(struct table *t, const struct table_event *ev, struct table_effe
                 break;
         case EV_UNLOCK:
                 unlock(t, ev);
+                break;
+        case EV_BREAK:
+                break_lock(t, ev);
                 break;
         case EV_CANCEL:
                 cancel(t, ev);

@@ -37,6 +37,7 @@ struct table_key {
 enum table_event_kind {
         EV_LOCK,        /* a request */
         EV_UNLOCK,      /* a lock id of this session is given up */
+        EV_BREAK,       /* a lock id is taken away from whoever holds it: FX_LOST for all who hold by its description, unless that is shared by path */
         EV_CANCEL,      /* a waiting request (by its table id) is withdrawn: replies OUT_CANCELLED */
         EV_SESSION_END, /* all requests and locks of a session go; its requests get a REPLY OUT_CANCELLED too */
         EV_OS_DONE,     /* the answer to one OS_LOCK */
@@ -68,7 +69,7 @@ struct table_event {
         bool detach;                    /* forget the owner right after the grant, without OS_UNLOCK */
         int64_t since_ms;               /* arrival: now_ms, or earlier for one that must queue again at its old place */
         int64_t deadline_ms;            /* TABLE_NEVER */
-        /* EV_UNLOCK */
+        /* EV_UNLOCK, EV_BREAK */
         table_id lock;
         bool close_only;                /* drop the bearer, no OS_UNLOCK (passed descriptions only) */
         /* EV_CANCEL */
@@ -101,7 +102,7 @@ enum table_effect_kind {
         FX_OS_DOWNGRADE,/* EX -> SH on `bearer`: cannot fail, no answer */
         FX_OS_KEEP,     /* one reference more on `bearer` */
         FX_OS_DROP,     /* one reference on `bearer` is given back (closed with the last), after any unlock before it */
-        FX_LOST,        /* `lock` of `session` is gone: an outsider took the file during a conversion. Comes before the REPLY, if any */
+        FX_LOST,        /* `lock` of `session` is gone: `broken`, or an outsider took the file during a conversion. Comes before the REPLY, if any */
         FX_WAITING,     /* request `request` is queued, or waits for an outsider from now on */
         FX_MOVED        /* the holders of the file `key` have changed, or somebody's place in its queue: for those who wait there. At most once per file and
                            event, after all that the event does to this file; not when nobody waits */
@@ -119,6 +120,7 @@ struct table_effect {
         uint64_t token;
         int64_t waited_ms;
         int error;
+        bool broken;                    /* FX_LOST */
         bool relock;                    /* FX_REPLY OUT_GRANTED: held before (relock, downgrade) */
         uint64_t op;                    /* FX_OS_LOCK, FX_OS_CANCEL */
         uint64_t bearer;
