@@ -117,8 +117,23 @@ void deferred_release(struct dispatch *d, struct client *c)
 
 static void answer(struct dispatch *d, struct kept *k, int code)
 {
-        dispatch_refuse(d, k->client, &k->incoming.request.id, code, NULL);
+        if (code == PL_E_TIMED_OUT)
+                locking_refuse_timed_out(d, k->client, &k->incoming.request.id);
+        else
+                dispatch_refuse(d, k->client, &k->incoming.request.id, code, NULL);
         drop(k);
+}
+
+bool deferred_has(const struct client *c, const struct pl_id *id)
+{
+        const struct kept *k;
+
+        TAILQ_FOREACH(k, &c->deferred, entry) {
+                if (pl_id_equal(&k->incoming.request.id, id))
+                        return true;
+        }
+        return (c->looked_up != NULL && pl_id_equal(&c->looked_up->incoming.request.id, id)) ||
+               (c->list_waits != NULL && pl_id_equal(&c->list_waits->incoming.request.id, id));
 }
 
 bool deferred_cancel(struct dispatch *d, const struct client *c, const struct pl_id *id)

@@ -110,7 +110,7 @@ void dispatch_refuse_os(struct dispatch *d, const struct client *c, const struct
         dispatch_flush(d, c, wants(id));
 }
 
-static void answer_empty(struct dispatch *d, const struct client *c, const struct pl_id *id)
+void dispatch_answer_empty(struct dispatch *d, const struct client *c, const struct pl_id *id)
 {
         struct pl_writer w;
 
@@ -139,6 +139,8 @@ static void hello(struct dispatch *d, struct client *c, const struct pl_request 
         pl_write_integer(&w, "session", (int64_t)c->id);
         pl_write_open(&w, "features", '[');
         pl_write_string(&w, NULL, "descriptors");
+        pl_write_string(&w, NULL, "watch");
+        pl_write_string(&w, NULL, "break");
         pl_write_close(&w, ']');
         pl_write_open(&w, "limits", '{');
         pl_write_integer(&w, "line", PL_LINE_MAX);
@@ -147,6 +149,7 @@ static void hello(struct dispatch *d, struct client *c, const struct pl_request 
         pl_write_integer(&w, "waiting_per_session", PL_WAITING_PER_SESSION_MAX);
         pl_write_integer(&w, "locks_per_session", PL_LOCKS_PER_SESSION_MAX);
         pl_write_integer(&w, "list_rows", PL_LIST_ROWS_MAX);
+        pl_write_integer(&w, "watches_per_session", PL_WATCHES_PER_SESSION_MAX);
         pl_write_integer(&w, "reclaim_window_ms", PL_RECLAIM_WINDOW_MS);
         pl_write_close(&w, '}');
         pl_reply_end(&w);
@@ -228,7 +231,7 @@ static void stop(struct dispatch *d, const struct client *c, const struct pl_req
                 dispatch_refuse(d, c, &r->id, PL_E_DENIED, text);
                 return;
         }
-        answer_empty(d, c, &r->id);
+        dispatch_answer_empty(d, c, &r->id);
         log_event(LOG_INFO, "stop_requested", "session=%llu pid=%lld uid=%lld command=%s", (unsigned long long)c->id,
                   (long long)c->peer.pid, (long long)c->peer.uid, log_quote(c->peer.command));
         d->hooks.stop(d->hooks.arg);
@@ -291,11 +294,17 @@ void dispatch_carry_out(struct dispatch *d, struct client *c, struct incoming *i
         case PL_LIST:
                 list_request(d, c, in);
                 break;
+        case PL_WATCH:
+                watch_begin(d, c, r);
+                break;
+        case PL_BREAK:
+                locking_break(d, c, r);
+                break;
         case PL_STATS:
                 stats(d, c, r);
                 break;
         case PL_PING:
-                answer_empty(d, c, &r->id);
+                dispatch_answer_empty(d, c, &r->id);
                 break;
         case PL_STOP:
                 stop(d, c, r);
@@ -321,7 +330,9 @@ void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_
         /* Descriptors are claimed in the order of the lines, whenever these are carried out. */
         if (method == PL_LOCK && in.request.lock.fd)
                 in.has_fd = locking_claim(c, &in.fd);
-        if (c->held_up && method != PL_PING && method != PL_CANCEL)
+        if (in.request.id.kind != PL_ID_NONE && (registry_request_by_id(c, &in.request.id) != NULL || deferred_has(c, &in.request.id)))
+                dispatch_refuse(d, c, &in.request.id, PL_E_INVALID_REQUEST, "a request with this id is still waiting");
+        else if (c->held_up && method != PL_PING && method != PL_CANCEL)
                 deferred_add(d, c, &in);
         else
                 dispatch_carry_out(d, c, &in);
@@ -389,10 +400,13 @@ void dispatch_close(struct dispatch *d, struct client *c)
         while (locking_claim(c, &fd))
                 files_discard(d->files, fd);
         deferred_close(d, c);
-        while (c->waiting != NULL)
+        watch_end(d, c);
+        while (c->waiting != NULL) {
+                watch_request(d, c->waiting, "cancelled", NULL);
                 locking_forget(d, c->waiting);
+        }
         while (c->grants != NULL)
-                locking_ended(d, c->grants);
+                locking_ended(d, c->grants, "released");
         engine_submit(d->engine, &ev);
         registry_client_remove(&d->registry, c);
 }
@@ -412,11 +426,11 @@ void dispatch_tell_lost(struct dispatch *d, const struct grant *g, const char *b
 void dispatch_report(void *arg, const struct table_effect *fx)
 {
         if (fx->kind == FX_REPLY)
-                locking_replied(arg, fx);
+                outcome_replied(arg, fx);
         else if (fx->kind == FX_LOST)
-                locking_lost(arg, fx);
+                outcome_lost(arg, fx);
         else if (fx->kind == FX_OS_LOCK)
-                locking_under_way(arg, fx);
+                outcome_under_way(arg, fx);
         else if (fx->kind == FX_MOVED)
                 notices_moved(arg, fx->key);
         else
@@ -429,6 +443,7 @@ void dispatch_tick(struct dispatch *d)
         locking_tick(d);
         deferred_tick(d);
         notices_tick(d);
+        watch_tick(d);
 }
 
 void dispatch_wake_at(struct dispatch *d, int64_t ms)

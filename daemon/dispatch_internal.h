@@ -1,5 +1,6 @@
 /*
- * Shared by the files of dispatch: dispatch.c (doors and the small methods), locking.c (lock, unlock, cancel), list.c (list), deferred.c
+ * Shared by the files of dispatch: dispatch.c (doors and the small methods), locking.c (lock, unlock, cancel, break),
+ * outcomes.c (what came of them), watch.c (events), list.c (list), deferred.c
  * (requests behind one whose path is looked up off the loop), notices.c (waits told and logged).
  */
 #ifndef DISPATCH_INTERNAL_H
@@ -53,6 +54,9 @@ struct dispatch {
         struct audiences audiences;     /* those who want notices, by file */
         int64_t look_ms;                /* when to look who is outside; TABLE_NEVER */
         int64_t wake_ms;
+        const char *broken_by;          /* while a lock is being broken: whoever does so */
+        LIST_HEAD(, watcher) watchers;
+        uint64_t events;
 };
 
 /* Send what is in d->out to the client and empty it. `wanted` false: only empty it. */
@@ -62,6 +66,9 @@ void dispatch_refuse(struct dispatch *d, const struct client *c, const struct pl
 void dispatch_refuse_member(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *member, const char *text);
 void dispatch_refuse_limit(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *limit, const char *text);
 void dispatch_refuse_os(struct dispatch *d, const struct client *c, const struct pl_id *id, const struct file_error *e, const char *path);
+
+/* An answer that says nothing but yes. */
+void dispatch_answer_empty(struct dispatch *d, const struct client *c, const struct pl_id *id);
 
 /* Notification `lost` to the owner of `g`. */
 void dispatch_tell_lost(struct dispatch *d, const struct grant *g, const char *by);
@@ -85,6 +92,8 @@ void deferred_add(struct dispatch *d, struct client *c, struct incoming *in);
 void deferred_release(struct dispatch *d, struct client *c);
 /* A deferred request is answered CANCELLED. False: no such one. */
 bool deferred_cancel(struct dispatch *d, const struct client *c, const struct pl_id *id);
+/* Is a request with this id deferred, or kept for another reason? */
+bool deferred_has(const struct client *c, const struct pl_id *id);
 void deferred_stop(struct dispatch *d);         /* all are answered SHUTTING_DOWN */
 void deferred_tick(struct dispatch *d);         /* those whose time is over are answered TIMED_OUT */
 void deferred_close(struct dispatch *d, struct client *c);
@@ -104,16 +113,37 @@ void locking_cancel(struct dispatch *d, struct client *c, const struct pl_reques
 void locking_tick(struct dispatch *d);
 /* A waiting request is withdrawn, wherever it stands; `code` is its answer unless the table gives one. False: it is granted already, or about to be answered. */
 bool locking_withdraw(struct dispatch *d, struct request *q, int code);
-void locking_replied(struct dispatch *d, const struct table_effect *fx);
-void locking_lost(struct dispatch *d, const struct table_effect *fx);
-/* The table has asked the system for a lock on a file that may hang: the request can be cancelled from now on. */
-void locking_under_way(struct dispatch *d, const struct table_effect *fx);
 /* The request is over: nothing of it is left here. */
 void locking_forget(struct dispatch *d, struct request *q);
-/* A lock is ours no more: nothing of it is left here, and what was last seen of the system's locks no longer speaks of it. */
-void locking_ended(struct dispatch *d, struct grant *g);
+/*
+ * A lock is the client's no more: nothing of it is left here, and what was last seen of the system's locks no longer speaks of it. `event`: what
+ * those who watch are told, NULL: nothing.
+ */
+void locking_ended(struct dispatch *d, struct grant *g, const char *event);
+/* Unlock it in the table. */
+void locking_give_up(struct dispatch *d, const struct client *c, table_id lock, bool close_only);
+/* Open the request's path, here or off the loop; hold_up: later requests of its session wait so long. */
+void locking_open(struct dispatch *d, struct request *q, bool hold_up);
+void locking_refuse_for_memory(struct dispatch *d, struct request *q);
+/* TIMED_OUT before the file was even open. */
+void locking_refuse_timed_out(struct dispatch *d, const struct client *c, const struct pl_id *id);
+void locking_break(struct dispatch *d, struct client *c, const struct pl_request *r);
 /* The oldest descriptor of the client's queue; false when none is there. *fd may be a hole. */
 bool locking_claim(struct client *c, int *fd);
+
+/* outcomes.c */
+void outcome_replied(struct dispatch *d, const struct table_effect *fx);
+void outcome_lost(struct dispatch *d, const struct table_effect *fx);
+/* The table has asked the system for a lock on a file that may hang: the request can be cancelled from now on. */
+void outcome_under_way(struct dispatch *d, const struct table_effect *fx);
+
+/* watch.c */
+void watch_begin(struct dispatch *d, struct client *c, const struct pl_request *r);
+void watch_end(struct dispatch *d, struct client *c);
+/* Something happened to a request (fx may be NULL) or to a lock. */
+void watch_request(struct dispatch *d, const struct request *q, const char *event, const struct table_effect *fx);
+void watch_grant(struct dispatch *d, const struct grant *g, const char *event);
+void watch_tick(struct dispatch *d);
 
 /* notices.c */
 void notices_init(struct dispatch *d);

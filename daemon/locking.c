@@ -1,8 +1,5 @@
 /*
- * lock, unlock, cancel: from the request to the table's event, and from the table's outcome to the reply.
- *
- * Somebody may unlink and recreate a lock file while others wait on the old one. So after a grant by path the path is compared with what was
- * locked; if they differ, the lock is given back unseen and the request queues again on the new file, at its old age and with its old deadline.
+ * lock, unlock, cancel, break: from the request to the table's event. What comes of it is told by outcomes.c.
  *
  * A path that leads to where looking might hang (files.h) is opened and compared off the loop; until then the request is not in the table.
  */
@@ -15,8 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define REOPENS_MAX 1000        /* somebody replaces the file faster than it can be locked */
 
 bool locking_claim(struct client *c, int *fd)
 {
@@ -55,11 +50,20 @@ void locking_forget(struct dispatch *d, struct request *q)
         registry_request_remove(&d->registry, q);
 }
 
-void locking_ended(struct dispatch *d, struct grant *g)
+void locking_ended(struct dispatch *d, struct grant *g, const char *event)
 {
+        if (event != NULL)
+                watch_grant(d, g, event);
         outside_released(d->outside, g->key.device, g->key.inode);
         d->path_locks -= g->by_path;
         registry_grant_remove(&d->registry, g);
+}
+
+void locking_give_up(struct dispatch *d, const struct client *c, table_id lock, bool close_only)
+{
+        struct table_event ev = {.kind = EV_UNLOCK, .session = c->id, .lock = lock, .close_only = close_only};
+
+        engine_submit(d->engine, &ev);
 }
 
 /* Why a lock request cannot even be tried. True: it was refused. */
@@ -67,8 +71,6 @@ static bool refuse_early(struct dispatch *d, const struct client *c, const struc
 {
         if (r->lock.fd && !has_fd)
                 dispatch_refuse_member(d, c, &r->id, "fd", "params.fd is true, but no descriptor was received with or before this request");
-        else if (r->id.kind != PL_ID_NONE && registry_request_by_id(c, &r->id) != NULL)
-                dispatch_refuse(d, c, &r->id, PL_E_INVALID_REQUEST, "a request with this id is still waiting");
         else if (d->stopping)
                 dispatch_refuse(d, c, &r->id, PL_E_SHUTTING_DOWN, NULL);
         else if (r->lock.reclaim_token >= 0)
@@ -93,10 +95,34 @@ static void refuse_file(struct dispatch *d, const struct client *c, const struct
                 dispatch_refuse_os(d, c, id, e, path);
 }
 
+void locking_refuse_timed_out(struct dispatch *d, const struct client *c, const struct pl_id *id)
+{
+        struct pl_writer w;
+
+        d->metrics.timed_out++;
+        pl_error_begin(&w, &d->out, id, PL_E_TIMED_OUT, NULL);
+        pl_write_open(&w, "holders", '[');      /* the file is not even open: nobody is known */
+        pl_write_close(&w, ']');
+        pl_error_end(&w);
+        dispatch_flush(d, c, id->kind != PL_ID_NONE);
+}
+
+static void time_is_over(struct dispatch *d, struct request *q)
+{
+        locking_refuse_timed_out(d, q->client, &q->id);
+        locking_forget(d, q);
+}
+
 /* Its file is known, or it cannot be had. */
 static void opened(struct dispatch *d, struct request *q, enum files_result result, struct table_key key, uint64_t bearer, const struct file_error *e)
 {
         q->key = key;
+        q->bearer = bearer;
+        if (result == FILES_OK && q->deadline_ms <= engine_now(d->engine) && q->reopened > 0) {
+                files_drop(d->files, bearer);   /* the time ran out while the file was replaced */
+                time_is_over(d, q);
+                return;
+        }
         if (result != FILES_OK) {
                 refuse_file(d, q->client, &q->id, result, e, q->label[0] != '\0' ? q->label : "the descriptor");
                 locking_forget(d, q);
@@ -105,7 +131,7 @@ static void opened(struct dispatch *d, struct request *q, enum files_result resu
         submit(d, q, bearer);
 }
 
-static void refuse_for_memory(struct dispatch *d, struct request *q)
+void locking_refuse_for_memory(struct dispatch *d, struct request *q)
 {
         dispatch_refuse(d, q->client, &q->id, PL_E_INTERNAL_ERROR, "out of memory");
         locking_forget(d, q);
@@ -143,7 +169,7 @@ static void open_away(struct dispatch *d, struct request *q, bool hold_up)
                 return;
         }
         if (r != 0) {
-                refuse_for_memory(d, q);
+                locking_refuse_for_memory(d, q);
                 return;
         }
         q->place = REQUEST_OPENING;
@@ -153,8 +179,7 @@ static void open_away(struct dispatch *d, struct request *q, bool hold_up)
         dispatch_wake_at(d, q->deadline_ms);
 }
 
-/* Open the request's path, here or off the loop. */
-static void open_path(struct dispatch *d, struct request *q, bool hold_up)
+void locking_open(struct dispatch *d, struct request *q, bool hold_up)
 {
         struct table_key key = {0};
         struct file_error e = {0};
@@ -201,214 +226,12 @@ void locking_lock(struct dispatch *d, struct client *c, struct incoming *in)
         if (q == NULL) {
                 dispatch_refuse(d, c, &in->request.id, PL_E_INTERNAL_ERROR, "out of memory");
         } else if (q->by_path) {
-                open_path(d, q, true);
+                locking_open(d, q, true);
         } else {
                 in->has_fd = false;     /* adopted */
                 result = files_adopt(d->files, in->fd, &key, &bearer, &e);
                 opened(d, q, result, key, bearer, &e);
         }
-}
-
-/* ---- outcomes ---- */
-
-static void unlock_by_id(struct dispatch *d, const struct client *c, table_id lock, bool close_only)
-{
-        struct table_event ev = {.kind = EV_UNLOCK, .session = c->id, .lock = lock, .close_only = close_only};
-
-        engine_submit(d->engine, &ev);
-}
-
-/* The file was replaced while the request waited: give the lock back and queue again on the new one. */
-static void reopen(struct dispatch *d, struct request *q, table_id lock)
-{
-        unlock_by_id(d, q->client, lock, false);
-        outside_released(d->outside, q->key.device, q->key.inode);
-        d->metrics.reopened++;
-        q->reopened++;
-        notices_forget(d, q);
-        q->table_request = 0;
-        open_path(d, q, false);
-}
-
-static void reply_granted(struct dispatch *d, struct request *q, const struct table_effect *fx)
-{
-        char path[PL_PATH_BYTES_MAX];
-        struct table_holder h;
-        struct pl_writer w;
-
-        snprintf(path, sizeof path, "%s", q->label);
-        if (!q->by_path && fx->lock != 0 && table_lock(engine_table(d->engine), fx->lock, &h, NULL))
-                files_path(d->files, h.bearer, path, sizeof path);
-        pl_reply_begin(&w, &d->out, &q->id);
-        if (fx->lock != 0)
-                pl_write_integer(&w, "lock", (int64_t)fx->lock);
-        else
-                pl_write_null(&w, "lock");
-        pl_write_string(&w, "path", path);
-        pl_write_string(&w, "mode", pl_mode_name((int)fx->mode));
-        pl_write_integer(&w, "token", (int64_t)fx->token);
-        pl_write_integer(&w, "waited_ms", fx->waited_ms);
-        pl_reply_end(&w);
-        dispatch_flush(d, q->client, q->id.kind != PL_ID_NONE);
-}
-
-/* The lock is no longer the client's. */
-static void forget_grant(struct dispatch *d, table_id lock)
-{
-        struct grant *g = registry_grant(&d->registry, lock);
-
-        if (g != NULL)
-                locking_ended(d, g);
-}
-
-/* It is the file that was meant: the lock is the client's. */
-static void conclude(struct dispatch *d, struct request *q, const struct table_effect *fx)
-{
-        struct client *c = q->client;
-
-        if (fx->lock != 0 && registry_grant(&d->registry, fx->lock) == NULL) {
-                if (registry_grant_add(&d->registry, q, fx->lock) == NULL) {
-                        unlock_by_id(d, c, fx->lock, false);
-                        refuse_for_memory(d, q);
-                        return;
-                }
-                d->path_locks += q->by_path;
-        }
-        if (fx->dropped != 0)
-                forget_grant(d, fx->dropped);
-        d->metrics.granted += !fx->relock;
-        d->metrics.relocked += fx->relock;
-        metrics_waited(&d->metrics, fx->waited_ms);
-        notices_granted(d, q, fx->waited_ms);
-        log_event(LOG_DEBUG, "granted", "session=%llu lock=%llu mode=%s token=%llu path=%s", (unsigned long long)c->id,
-                  (unsigned long long)fx->lock, pl_mode_name((int)fx->mode), (unsigned long long)fx->token, log_quote(q->label));
-        reply_granted(d, q, fx);
-        locking_forget(d, q);
-}
-
-static bool differs(const struct request *q, enum files_result result, const struct table_key *now)
-{
-        return result != FILES_OK || now->device != q->key.device || now->inode != q->key.inode;
-}
-
-static void on_checked(void *arg, uint64_t cookie, const struct files_found *found)
-{
-        struct dispatch *d = arg;
-        struct request *q = registry_request(&d->registry, cookie);
-        struct table_effect fx = {.kind = FX_REPLY, .outcome = OUT_GRANTED};
-        struct table_holder h;
-
-        if (q == NULL)
-                return;         /* its session has ended */
-        q->place = REQUEST_IN_TABLE;
-        if (!table_lock(engine_table(d->engine), q->lock, &h, NULL)) {
-                dispatch_refuse(d, q->client, &q->id, PL_E_LOST, NULL);
-                locking_forget(d, q);
-        } else if (differs(q, found->result, &found->key) && registry_grant(&d->registry, q->lock) == NULL) {
-                reopen(d, q, q->lock);
-        } else {
-                fx.lock = q->lock;
-                fx.mode = h.mode;
-                fx.token = h.token;
-                fx.waited_ms = engine_now(d->engine) - q->since_ms;
-                conclude(d, q, &fx);
-        }
-}
-
-static void granted(struct dispatch *d, struct request *q, const struct table_effect *fx)
-{
-        enum files_result result;
-        struct table_key now;
-        struct file_error e;
-
-        if (!q->by_path || fx->relock || registry_grant(&d->registry, fx->lock) != NULL || q->reopened >= REOPENS_MAX) {
-                conclude(d, q, fx);
-                return;
-        }
-        result = files_identify(d->files, q->label, &now, &e);
-        if (result == FILES_AWAY && files_look_up(d->files, q->label, FILES_TO_IDENTIFY, on_checked, d, q->cookie) == 0) {
-                q->place = REQUEST_CHECKING;
-                q->lock = fx->lock;
-        } else if (differs(q, result, &now)) {
-                reopen(d, q, fx->lock);
-        } else {
-                conclude(d, q, fx);
-        }
-}
-
-static void refused_by_holders(struct dispatch *d, const struct request *q, int code)
-{
-        struct pl_writer w;
-
-        pl_error_begin(&w, &d->out, &q->id, code, NULL);
-        rows_holders(&d->listing, &w, q->key);
-        pl_error_end(&w);
-        dispatch_flush(d, q->client, q->id.kind != PL_ID_NONE);
-}
-
-void locking_lost(struct dispatch *d, const struct table_effect *fx)
-{
-        struct grant *g = registry_grant(&d->registry, fx->lock);
-
-        if (g == NULL)
-                return;
-        d->metrics.lost++;
-        dispatch_tell_lost(d, g, "outside");
-        forget_grant(d, fx->lock);
-}
-
-void locking_under_way(struct dispatch *d, const struct table_effect *fx)
-{
-        struct request *q = registry_request(&d->registry, fx->cookie);
-
-        if (q != NULL)
-                q->table_request = fx->request;
-}
-
-void locking_replied(struct dispatch *d, const struct table_effect *fx)
-{
-        struct request *q = registry_request(&d->registry, fx->cookie);
-        struct file_error e = {"flock", fx->error};
-
-        if (q == NULL)
-                return;         /* its session has ended */
-        if (fx->outcome == OUT_GRANTED) {
-                granted(d, q, fx);
-                return;
-        }
-        switch (fx->outcome) {
-        case OUT_GRANTED:
-                break;
-        case OUT_REFUSED:
-                d->metrics.lock_failed++;
-                refused_by_holders(d, q, PL_E_LOCK_FAILED);
-                break;
-        case OUT_TIMED_OUT:
-                d->metrics.timed_out++;
-                refused_by_holders(d, q, PL_E_TIMED_OUT);
-                break;
-        case OUT_DEADLOCK:
-                d->metrics.deadlocks++;
-                dispatch_refuse(d, q->client, &q->id, PL_E_DEADLOCK, "another holder of a shared lock waits to upgrade it already; each would wait for the other for ever");
-                break;
-        case OUT_CANCELLED:
-                d->metrics.cancelled++;
-                dispatch_refuse(d, q->client, &q->id, d->stopping ? PL_E_SHUTTING_DOWN : PL_E_CANCELLED, NULL);
-                break;
-        case OUT_LOST:
-                dispatch_refuse(d, q->client, &q->id, PL_E_LOST, "somebody outside took the file while its lock was being upgraded");
-                break;
-        case OUT_FAILED:
-                dispatch_refuse_os(d, q->client, &q->id, &e, q->label);
-                break;
-        case OUT_DUPLICATE:
-                dispatch_refuse(d, q->client, &q->id, PL_E_INVALID_REQUEST, "this owner has a waiting request for this file already");
-                break;
-        case OUT_LIMIT:
-                dispatch_refuse(d, q->client, &q->id, PL_E_INTERNAL_ERROR, "out of memory");
-                break;
-        }
-        locking_forget(d, q);
 }
 
 /* ---- unlock, cancel ---- */
@@ -429,10 +252,13 @@ static void unlock(struct dispatch *d, struct client *c, const struct pl_request
 {
         struct table_holder h;
         struct pl_writer w;
+        struct grant *g;
 
         if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, NULL)) {
-                forget_grant(d, lock);
-                unlock_by_id(d, c, lock, r->unlock.close && !h.shared);
+                g = registry_grant(&d->registry, lock);
+                if (g != NULL)
+                        locking_ended(d, g, "released");
+                locking_give_up(d, c, lock, r->unlock.close && !h.shared);
         } else {
                 lock = 0;
         }
@@ -497,10 +323,12 @@ bool locking_withdraw(struct dispatch *d, struct request *q, int code)
                 engine_submit(d->engine, &ev);
                 return registry_request(&d->registry, cookie) == NULL;
         case REQUEST_OPENING:
-                if (code == PL_E_TIMED_OUT)
-                        d->metrics.timed_out++;
-                dispatch_refuse(d, c, &q->id, code, NULL);
-                locking_forget(d, q);
+                if (code == PL_E_TIMED_OUT) {
+                        time_is_over(d, q);
+                } else {
+                        dispatch_refuse(d, c, &q->id, code, NULL);
+                        locking_forget(d, q);
+                }
                 if (held_up)
                         deferred_release(d, c);
                 break;
@@ -545,4 +373,28 @@ void locking_tick(struct dispatch *d)
 
         while (d->opening > 0 && (q = overdue(d, engine_now(d->engine))) != NULL)
                 locking_withdraw(d, q, PL_E_TIMED_OUT);
+}
+
+void locking_break(struct dispatch *d, struct client *c, const struct pl_request *r)
+{
+        struct table_event ev = {.kind = EV_BREAK, .lock = (table_id)r->break_.lock};
+        const struct client *owner;
+        struct table_holder h;
+        char by[128];
+
+        if (!table_lock(engine_table(d->engine), ev.lock, &h, NULL)) {
+                dispatch_refuse(d, c, &r->id, PL_E_NOT_FOUND, "no lock has this id");
+                return;
+        }
+        owner = registry_client(&d->registry, h.session);
+        if (c->peer.uid != 0 && (owner == NULL || owner->peer.uid != c->peer.uid)) {
+                dispatch_refuse(d, c, &r->id, PL_E_DENIED, "only its owner's user and root may break a lock");
+                return;
+        }
+        snprintf(by, sizeof by, "break by %s[%lld] (uid %lld)", c->peer.command, (long long)c->peer.pid, (long long)c->peer.uid);
+        log_event(LOG_WARNING, "broken", "lock=%lld session=%llu by=%s", (long long)r->break_.lock, (unsigned long long)h.session, log_quote(by));
+        d->broken_by = by;
+        engine_submit(d->engine, &ev);
+        d->broken_by = NULL;
+        dispatch_answer_empty(d, c, &r->id);
 }

@@ -241,6 +241,9 @@ void notices_waiting(struct dispatch *d, const struct table_effect *fx)
         if (q == NULL)
                 return;
         q->table_request = fx->request;
+        if (!q->waits)
+                watch_request(d, q, "waiting", NULL);
+        q->waits = true;
         if (!q->logged && d->options.log_waits_ms >= 0)
                 dispatch_wake_at(d, q->since_ms + d->options.log_waits_ms);
         outside = waits_for_outsider(engine_table(d->engine), q);

@@ -42,7 +42,8 @@ struct client {
         struct request *requests;       /* waiting, by their JSON-RPC id */
         struct request *waiting;        /* list of all that wait, those without id too */
         struct grant *grants;           /* list of what it holds */
-        size_t request_count, grant_count;
+        size_t request_count, grant_count, watch_count;
+        uint64_t last_event;            /* number of the event it was told last */
         UT_hash_handle hh;
 };
 
@@ -51,6 +52,7 @@ struct request {
         uint64_t cookie;
         struct client *client;
         struct pl_id id;
+        uint64_t bearer;                /* what it waits on or was granted */
         table_id table_request;         /* 0 until it waits */
         struct table_key key;
         enum table_mode mode;
@@ -62,6 +64,7 @@ struct request {
                 REQUEST_OPENING,        /* its path is being opened off the loop; then it enters the table */
                 REQUEST_CHECKING        /* `lock` was granted; whether it is still the file of that path is being looked up off the loop */
         } place;
+        bool waits;                     /* it was queued once */
         bool holds_up;                  /* while it is opened, later requests of its session wait */
         table_id lock;                  /* while it is checked */
         unsigned reopened;              /* how often its file was replaced meanwhile */
@@ -81,6 +84,8 @@ struct grant {
         table_id lock;
         struct table_key key;
         struct client *client;
+        enum table_mode mode;
+        uint64_t token;
         int64_t handle;
         bool by_path;
         struct grant *prev, *next;      /* of its client */

@@ -16,7 +16,7 @@ static const char *mode_name(enum table_mode mode)
         return pl_mode_name(mode == TABLE_EX ? PL_MODE_EX : PL_MODE_SH);
 }
 
-static void write_peer(const struct listing *l, struct pl_writer *w, struct client *c)
+void rows_peer(const struct listing *l, struct pl_writer *w, struct client *c)
 {
         int64_t now = engine_now(l->engine);
 
@@ -38,7 +38,7 @@ void rows_holder(const struct listing *l, struct pl_writer *w, const struct tabl
         pl_write_open(w, NULL, '{');
         pl_write_integer(w, "lock", (int64_t)h->lock);
         pl_write_integer(w, "session", (int64_t)h->session);
-        write_peer(l, w, registry_client(l->registry, h->session));
+        rows_peer(l, w, registry_client(l->registry, h->session));
         pl_write_string(w, "mode", mode_name(h->mode));
         pl_write_integer(w, "token", (int64_t)h->token);
         pl_write_integer(w, "held_ms", engine_now(l->engine) - h->since_ms);
@@ -54,7 +54,7 @@ void rows_waiter(const struct listing *l, struct pl_writer *w, const struct tabl
 
         pl_write_open(w, NULL, '{');
         pl_write_integer(w, "session", (int64_t)t->session);
-        write_peer(l, w, registry_client(l->registry, t->session));
+        rows_peer(l, w, registry_client(l->registry, t->session));
         pl_write_string(w, "mode", mode_name(t->mode));
         pl_write_integer(w, "waiting_ms", engine_now(l->engine) - t->since_ms);
         if (t->deadline_ms == TABLE_NEVER)
@@ -217,4 +217,16 @@ void rows_blockers(const struct listing *l, const struct request *q, char *out, 
         }
         if (more > 0)
                 snprintf(out + names.len, size - names.len, " and %zu more", more);
+}
+
+void rows_cycle_step(const struct listing *l, struct pl_writer *w, uint64_t session, struct table_key key, enum table_mode mode)
+{
+        char path[PL_PATH_BYTES_MAX];
+
+        files_path(l->files, table_any_bearer(engine_table(l->engine), key), path, sizeof path);
+        pl_write_open(w, NULL, '{');
+        rows_peer(l, w, registry_client(l->registry, session));
+        pl_write_string(w, "path", path);
+        pl_write_string(w, "mode", mode_name(mode));
+        pl_write_close(w, '}');
 }

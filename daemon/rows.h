@@ -6,6 +6,10 @@
 
 #define ROWS_HOLDERS_MAX 16     /* named in one error or notification */
 
+/* Members pid, uid, command and perhaps client; NULL: nobody known. */
+void rows_peer(const struct listing *l, struct pl_writer *w, struct client *c);
+/* One step of data.cycle: who waits, for which file and mode. */
+void rows_cycle_step(const struct listing *l, struct pl_writer *w, uint64_t session, struct table_key key, enum table_mode mode);
 void rows_holder(const struct listing *l, struct pl_writer *w, const struct table_holder *h);
 void rows_waiter(const struct listing *l, struct pl_writer *w, const struct table_waiter *t);
 void rows_outsider(struct pl_writer *w, const struct outside_holder *o);

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum pl_method { PL_HELLO, PL_LOCK, PL_UNLOCK, PL_CANCEL, PL_LIST, PL_STATS, PL_PING, PL_STOP, PL_METHOD_COUNT };
+enum pl_method { PL_HELLO, PL_LOCK, PL_UNLOCK, PL_CANCEL, PL_LIST, PL_WATCH, PL_BREAK, PL_STATS, PL_PING, PL_STOP, PL_METHOD_COUNT };
 
 enum pl_mode { PL_MODE_NONE = 0, PL_MODE_SH = 1, PL_MODE_EX = 2 };
 /* "LOCK_SH" / "LOCK_EX" / "none" */
@@ -58,6 +58,13 @@ struct pl_list_params {
         int64_t limit;
         const char *after;      /* NULL: from the start */
 };
+struct pl_watch_params {
+        const char *path;       /* NULL: any */
+        int64_t pid, session;   /* -1: any */
+};
+struct pl_break_params {
+        int64_t lock;
+};
 struct pl_stop_params {
         bool force;
 };
@@ -72,6 +79,8 @@ struct pl_request {
                 struct pl_unlock_params unlock;
                 struct pl_cancel_params cancel;
                 struct pl_list_params list;
+                struct pl_watch_params watch;
+                struct pl_break_params break_;
                 struct pl_stop_params stop;
         };
 };

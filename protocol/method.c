@@ -233,6 +233,23 @@ static int list(struct pl_request *r, const struct pl_json *p, struct pl_fault *
         return 0;
 }
 
+static int watch(struct pl_request *r, const struct pl_json *p, struct pl_fault *f)
+{
+        struct pl_watch_params *out = &r->watch;
+
+        out->pid = out->session = -1;
+        if (get_path(p, false, &out->path, f) != 0 || get_integer(p, "pid", 0, PL_INTEGER_MAX, &out->pid, f) != 0)
+                return -1;
+        return get_integer(p, "session", 0, PL_INTEGER_MAX, &out->session, f);
+}
+
+static int break_(struct pl_request *r, const struct pl_json *p, struct pl_fault *f)
+{
+        if (pl_json_get(p, "lock") == NULL)
+                return bad(f, "lock", "is missing");
+        return get_integer(p, "lock", 1, PL_INTEGER_MAX, &r->break_.lock, f);
+}
+
 static int nothing(struct pl_request *r, const struct pl_json *p, struct pl_fault *f)
 {
         (void)r;
@@ -256,6 +273,8 @@ static const struct {
         [PL_UNLOCK] = {"unlock", unlock, {"lock", "path", "handle", "close"}},
         [PL_CANCEL] = {"cancel", cancel, {"id"}},
         [PL_LIST] = {"list", list, {"path", "pid", "session", "state", "outside", "limit", "after"}},
+        [PL_WATCH] = {"watch", watch, {"path", "pid", "session"}},
+        [PL_BREAK] = {"break", break_, {"lock"}},
         [PL_STATS] = {"stats", nothing, {NULL}},
         [PL_PING] = {"ping", nothing, {NULL}},
         [PL_STOP] = {"stop", stop, {"force"}},

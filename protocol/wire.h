@@ -27,6 +27,7 @@
 #define PL_SESSIONS_MAX 20000u
 #define PL_WAITING_PER_SESSION_MAX 100000u
 #define PL_LOCKS_PER_SESSION_MAX 100000u
+#define PL_WATCHES_PER_SESSION_MAX 64u
 
 #define PL_CLIENT_GRACE_MS 1000     /* added to a timeout before the client gives up by itself */
 #define PL_CLIENT_NB_MS 10000       /* how long the client waits for an answer that never queues */
