@@ -16,7 +16,8 @@ struct lane {
         uv_async_t async;
         uv_mutex_t mutex;
         uv_cond_t changed;
-        size_t pending;                         /* the loop's */
+        size_t pending;                         /* the loop's, and so is this: */
+        bool left_behind;                       /* somebody hangs, and will look at all this should it ever wake up */
         /* Under the mutex. */
         struct lane_job *waiting, **waiting_end; /* not begun, by age */
         struct lane_job *running;
@@ -143,8 +144,8 @@ static void on_closed(uv_handle_t *handle)
 {
         struct lane *l = handle->data;
 
-        if (l->alive > 0)
-                return;         /* somebody hangs, and will look at all this should it ever wake up */
+        if (l->left_behind)
+                return;
         uv_cond_destroy(&l->changed);
         uv_mutex_destroy(&l->mutex);
         free(l);
@@ -177,6 +178,7 @@ struct lane *lane_create(uv_loop_t *loop, unsigned threads)
 void lane_destroy(struct lane *l)
 {
         uint64_t now, until = uv_hrtime() + LEAVE_NS;
+        struct lane_job *finished, *waiting;
         unsigned i;
 
         if (l == NULL)
@@ -190,9 +192,14 @@ void lane_destroy(struct lane *l)
                 if (l->workers[i].ended)
                         uv_thread_join(&l->workers[i].thread);
         }
+        l->left_behind = l->alive > 0;
+        finished = l->finished;
+        waiting = l->waiting;
+        l->finished = l->waiting = NULL;
+        l->finished_end = &l->finished;         /* whoever ends later puts its job there, and nobody takes it */
         uv_mutex_unlock(&l->mutex);
-        done_all(l, l->finished, true);
-        done_all(l, l->waiting, true);
+        done_all(l, finished, true);
+        done_all(l, waiting, true);
         uv_close((uv_handle_t *)&l->async, on_closed);
 }
 

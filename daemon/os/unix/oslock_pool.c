@@ -230,6 +230,7 @@ void oslock_pool_destroy(struct oslock_pool *p)
                 answered = w->answered || !w->has_thread;
                 pthread_mutex_unlock(&p->mutex);
                 if (!answered) {
+                        pthread_detach(w->thread);
                         p->left_behind = true;
                         continue;
                 }
