@@ -19,7 +19,7 @@ struct errand {
         uint64_t op, bearer;
         enum oslock_mode mode;
         int fd;
-        bool fresh, cancelled;
+        bool fresh, yields, cancelled;
         enum oslock_result result;
         int error, fresh_fd;
         struct errand *next;    /* of the waits on their way */
@@ -104,7 +104,7 @@ void kernel_destroy(struct kernel *k)
 /* ---- waits ---- */
 
 /* Begin to wait on the bearer, or on the new description `fresh_fd` (expected, consumed; -1: it could not be had). */
-static void wait_on(struct kernel *k, uint64_t op, uint64_t bearer, enum oslock_mode mode, bool fresh, int fresh_fd)
+static void wait_on(struct kernel *k, uint64_t op, uint64_t bearer, enum oslock_mode mode, bool yields, bool fresh, int fresh_fd)
 {
         struct fresh *f = NULL;
 
@@ -121,7 +121,7 @@ static void wait_on(struct kernel *k, uint64_t op, uint64_t bearer, enum oslock_
                 *f = (struct fresh){.op = op, .bearer = bearer, .next = k->fresh};
                 k->fresh = f;
         }
-        if (oslock_wait(files_is_away(k->files, bearer) ? k->away : k->local, op, files_fd(k->files, bearer), mode) != 0)
+        if (oslock_wait(files_is_away(k->files, bearer) ? k->away : k->local, op, files_fd(k->files, bearer), mode, yields) != 0)
                 on_wait_done(k, op, OSLOCK_FAILED, ENOMEM);
 }
 
@@ -161,7 +161,7 @@ static void wait_arrived(struct errand *r)
                 ;
         *p = r->next;
         if (!r->cancelled) {
-                wait_on(k, r->op, r->bearer, r->mode, r->fresh, r->fresh_fd);
+                wait_on(k, r->op, r->bearer, r->mode, r->yields, r->fresh, r->fresh_fd);
                 return;
         }
         if (r->fresh)
@@ -218,21 +218,25 @@ void kernel_lock(struct kernel *k, const struct table_effect *fx)
         int fd = files_fd(k->files, fx->bearer), error = 0;
         enum oslock_result result;
         struct file_error file_error;
+        struct errand *r;
 
         if (fx->fresh && !files_expect(k->files)) {
                 k->done(k->arg, fx->op, OSLOCK_BUSY, 0, 0);     /* as in wait_on() */
                 return;
         }
         if (files_is_away(k->files, fx->bearer)) {
-                if (send(k, kind, fx->op, fx->bearer, mode_of(fx->mode), fx->fresh) != NULL)
+                r = send(k, kind, fx->op, fx->bearer, mode_of(fx->mode), fx->fresh);
+                if (r != NULL) {
+                        r->yields = fx->yields; /* looked at when it comes back: on this thread */
                         return;
+                }
                 if (fx->fresh)
                         files_expect_none(k->files, -1);
                 k->done(k->arg, fx->op, OSLOCK_FAILED, ENOMEM, 0);
                 return;
         }
         if (fx->wait) {
-                wait_on(k, fx->op, fx->bearer, mode_of(fx->mode), fx->fresh, fx->fresh ? file_reopen(fd, &file_error) : -1);
+                wait_on(k, fx->op, fx->bearer, mode_of(fx->mode), fx->yields, fx->fresh, fx->fresh ? file_reopen(fd, &file_error) : -1);
                 return;
         }
         result = fx->convert ? oslock_upgrade(fd, &error) : oslock_try(fd, mode_of(fx->mode), &error);

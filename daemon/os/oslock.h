@@ -54,8 +54,11 @@ struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock
  */
 void oslock_pool_destroy(struct oslock_pool *p);
 
-/* Wait until `mode` is taken on `fd` (borrowed: must stay open until the answer). Returns 0 or -ENOMEM (then there is no answer). */
-int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mode);
+/*
+ * Wait until `mode` is taken on `fd` (borrowed: must stay open until the answer). `yields`: it is the turn of others; whoever has been waiting in the kernel goes
+ * first even if the lock is free by now. Returns 0 or -ENOMEM (then there is no answer).
+ */
+int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mode, bool yields);
 /* End the wait `op` as soon as possible; unknown ops are ignored (their answer may be on its way). */
 void oslock_cancel(struct oslock_pool *p, uint64_t op);
 /* The outcome of a try elsewhere: TAKEN, BUSY or FAILED. */

@@ -328,7 +328,7 @@ void queue_end_trial(struct table *t, struct holder *h)
         store_drop_bearer(t, b);
 }
 
-static void start_op(struct table *t, struct request *q, bool wait, bool fresh)
+static struct table_effect *start_op(struct table *t, struct request *q, bool wait, bool fresh)
 {
         struct table_effect *fx;
 
@@ -347,8 +347,13 @@ static void start_op(struct table *t, struct request *q, bool wait, bool fresh)
         fx->wait = wait;
         fx->fresh = fresh;
         fx->convert = q->upgrade != NULL;
-        if (wait)
-                say_waiting(t, q);
+        return fx;
+}
+
+static void start_wait(struct table *t, struct request *q, bool fresh, bool yields)
+{
+        start_op(t, q, true, fresh)->yields = yields;
+        say_waiting(t, q);
 }
 
 /* True when the head was granted and the next one may be looked at. */
@@ -368,7 +373,7 @@ static bool start_head(struct table *t, struct resource *r, struct request *q)
                 return false;
         }
         if (!q->nonblock && !q->in_hand && outsiders_turn(t, r) && r->upgrader == NULL)
-                start_op(t, q, true, q->bearer->holders > 0);
+                start_wait(t, q, q->bearer->holders > 0, true);
         return false;
 }
 
@@ -513,7 +518,7 @@ static void lock_done(struct table *t, struct request *q, const struct table_eve
                 if (q->nonblock)
                         queue_answer(t, q, OUT_REFUSED, 0);
                 else if (!waited)
-                        start_op(t, q, true, false);
+                        start_wait(t, q, false, false);
                 else
                         q->resource->streak = 0;        /* no wait is to be had: our own queue goes on as before */
                 break;

@@ -125,6 +125,7 @@ struct table_effect {
         uint64_t op;                    /* FX_OS_LOCK, FX_OS_CANCEL */
         uint64_t bearer;
         bool wait, fresh, convert;
+        bool yields;                    /* FX_OS_LOCK with wait: it is the outsiders' turn, those who wait in the kernel already go first */
 };
 
 struct table_effects {

@@ -169,7 +169,7 @@ static void a_wait_is_answered_when_the_outsider_lets_go(void **state)
         int error = 0;
 
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
-        assert_int_equal(oslock_wait(f->pool, 7, f->ours, OSLOCK_EX), 0);
+        assert_int_equal(oslock_wait(f->pool, 7, f->ours, OSLOCK_EX, false), 0);
         assert_int_equal(f->answers, 0);
         oslock_unlock(f->outsider);
         await_answers(f, 1);
@@ -185,7 +185,7 @@ static void a_cancelled_wait_is_answered_once_and_holds_nothing(void **state)
 
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
         for (i = 0; i < 50; i++) {
-                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, f->ours, OSLOCK_EX), 0);
+                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, f->ours, OSLOCK_EX, false), 0);
                 oslock_cancel(f->pool, (uint64_t)i + 1);
                 oslock_cancel(f->pool, (uint64_t)i + 1);
                 await_answers(f, (size_t)i + 1);
@@ -203,7 +203,7 @@ static void a_lock_that_came_with_the_cancel_is_reported_truly(void **state)
 
         for (i = 0; i < 50; i++) {
                 assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
-                assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX), 0);
+                assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX, false), 0);
                 oslock_unlock(f->outsider);
                 oslock_cancel(f->pool, 1);
                 await_answers(f, (size_t)i + 1);
@@ -218,7 +218,7 @@ static void the_pool_can_go_while_somebody_waits(void **state)
         int error = 0;
 
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
-        assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX), 0);
+        assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX, false), 0);
         oslock_pool_destroy(f->pool);
         f->pool = NULL;
         assert_int_equal(f->answers, 0);
@@ -234,7 +234,7 @@ static void one_wait_past_the_bound_of_threads_retries(void **state)
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
         for (i = 0; i < 5; i++) {
                 fds[i] = description_open();
-                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, fds[i], OSLOCK_SH), 0);
+                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, fds[i], OSLOCK_SH, false), 0);
         }
         oslock_pool_stats(f->pool, &stats);
         assert_int_equal(stats.threads, 4);
@@ -262,7 +262,7 @@ static void retries_become_ever_more_seldom(void **state)
         int error = 0;
 
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
-        assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX), 0);
+        assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX, false), 0);
         run_for(f, 500);
         oslock_pool_stats(f->pool, &stats);
         assert_in_range(stats.tries_total, 0, 12);      /* 1, 2, 4, ... 256 ms, and a few more for the jitter */
@@ -280,7 +280,7 @@ static void a_thread_that_becomes_free_goes_to_the_oldest_retry(void **state)
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
         for (i = 0; i < 20; i++) {
                 fds[i] = description_open();
-                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, fds[i], OSLOCK_EX), 0);
+                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, fds[i], OSLOCK_EX, false), 0);
         }
         for (i = 0; i < 16; i++) {
                 oslock_cancel(f->pool, (uint64_t)i + 1);

@@ -19,6 +19,7 @@ struct wait {
         uint64_t op;
         int fd;
         enum oslock_mode mode;
+        bool yields;
         enum wait_state state;
         pthread_t thread;
         bool has_thread, in_cancelling, cancelled_here;

@@ -16,11 +16,31 @@
 
 #define STACK_BYTES (64 * 1024)
 #define RETRY_MIN_MS 1
+#define YIELD_NS 300000         /* to be woken takes some 50 us on an idle machine */
 #define LEAVE_NS 1000000000ull  /* at the end, for all: whoever hangs on a dead file system is left behind */
 
 static void interrupted(int signo)
 {
         (void)signo;
+}
+
+static int operation(const struct wait *w)
+{
+        return w->mode == OSLOCK_EX ? LOCK_EX : LOCK_SH;
+}
+
+/*
+ * The kernel serves its queue in order, but only those who stand in it. If the lock became free before this thread got there, those who have been woken
+ * are about to take it: they shall have the time to.
+ */
+static void let_others_go_first(const struct wait *w)
+{
+        struct timespec pause = {.tv_nsec = YIELD_NS};
+
+        if (flock(w->fd, operation(w) | LOCK_NB) != 0)
+                return;
+        (void)flock(w->fd, LOCK_UN);
+        nanosleep(&pause, NULL);
 }
 
 static void *wait_main(void *arg)
@@ -31,6 +51,8 @@ static void *wait_main(void *arg)
         int error = 0;
         bool cancelled;
 
+        if (w->yields)
+                let_others_go_first(w);
         for (;;) {
                 pthread_mutex_lock(&p->mutex);
                 cancelled = w->cancelled;
@@ -39,7 +61,7 @@ static void *wait_main(void *arg)
                         result = OSLOCK_CANCELLED;
                         break;
                 }
-                if (flock(w->fd, w->mode == OSLOCK_EX ? LOCK_EX : LOCK_SH) == 0) {
+                if (flock(w->fd, operation(w)) == 0) {
                         result = OSLOCK_TAKEN;
                         break;
                 }
@@ -244,13 +266,13 @@ void oslock_pool_destroy(struct oslock_pool *p)
         uv_close((uv_handle_t *)&p->timer, on_closed);
 }
 
-int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mode)
+int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mode, bool yields)
 {
         struct wait *w = calloc(1, sizeof *w);
 
         if (w == NULL || !retry_reserve(p))
                 goto fail;
-        *w = (struct wait){.pool = p, .op = op, .fd = fd, .mode = mode, .state = WAIT_THREAD, .step_ms = RETRY_MIN_MS};
+        *w = (struct wait){.pool = p, .op = op, .fd = fd, .mode = mode, .yields = yields, .state = WAIT_THREAD, .step_ms = RETRY_MIN_MS};
         HASH_ADD(hh, p->waits, op, sizeof w->op, w);
         if (w->hh.tbl == NULL)
                 goto fail;
