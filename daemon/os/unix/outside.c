@@ -13,6 +13,12 @@
 #include <unistd.h>
 #include <uv.h>
 
+/*
+ * The system writes the list page by page, and not as of one moment: as other locks come and go, rows are repeated or left out. So many fit a page;
+ * longer lists are read three times, but for those that cost too much.
+ */
+#define ATOMIC_ROWS 50
+#define TRUSTED_ROWS 20000
 #define KEEP_MS 1000            /* a look is recent for so long, or */
 #define KEEP_TIMES_COST 10      /* for so many times what it took */
 #define RELEASED_SLOTS 4096     /* a power of two; files that share one are told apart at the next look only */
@@ -69,32 +75,70 @@ static bool parse(const char *line, struct outside_holder *h)
         return true;
 }
 
-static void look(struct snapshot *s)
+static int by_all(const void *a, const void *b)
 {
-        struct outside_holder h;
-        uint64_t started = uv_hrtime(), ignored;
-        size_t cap = 0;
+        const struct outside_holder *x = a, *y = b;
+        int r = by_file(a, b);
+
+        if (r == 0 && x->pid != y->pid)
+                r = x->pid < y->pid ? -1 : 1;
+        return r != 0 ? r : (int)x->exclusive - (int)y->exclusive;
+}
+
+/* Append the whole list. */
+static void read_locks(struct snapshot *s, size_t *cap)
+{
+        struct outside_holder h, *grown;
         char line[512];
         FILE *f = fopen("/proc/locks", "re");
 
         while (f != NULL && fgets(line, sizeof line, f) != NULL) {
                 if (!parse(line, &h))
                         continue;
-                if (s->count == cap) {
-                        struct outside_holder *grown = realloc(s->rows, (cap = cap == 0 ? 256 : cap * 2) * sizeof *grown);
-
+                if (s->count == *cap) {
+                        grown = realloc(s->rows, (*cap = *cap == 0 ? 256 : *cap * 2) * sizeof *grown);
                         if (grown == NULL)
                                 break;  /* what is known so far is better than nothing */
                         s->rows = grown;
                 }
-                if (!h.ours && h.pid > 0)
-                        (void)peer_process(h.pid, h.command, &ignored);
                 s->rows[s->count++] = h;
         }
         if (f != NULL)
                 fclose(f);
+}
+
+/* Sorted; after three readings what at least two of them have. */
+static void settle(struct snapshot *s, unsigned readings)
+{
+        size_t i, k, keep, n = 0;
+
         if (s->count > 0)
-                qsort(s->rows, s->count, sizeof *s->rows, by_file);
+                qsort(s->rows, s->count, sizeof *s->rows, by_all);
+        for (i = 0; i < s->count; i = k) {
+                for (k = i; k < s->count && by_all(&s->rows[i], &s->rows[k]) == 0; k++)
+                        ;
+                for (keep = (k - i + readings / 2) / readings; keep > 0; keep--)
+                        s->rows[n++] = s->rows[i];
+        }
+        s->count = n;
+}
+
+static void look(struct snapshot *s)
+{
+        uint64_t started = uv_hrtime(), ignored;
+        unsigned readings = 1;
+        size_t i, cap = 0;
+
+        read_locks(s, &cap);
+        if (s->count > ATOMIC_ROWS && s->count < TRUSTED_ROWS) {
+                for (; readings < 3; readings++)
+                        read_locks(s, &cap);
+        }
+        settle(s, readings);
+        for (i = 0; i < s->count; i++) {
+                if (!s->rows[i].ours && s->rows[i].pid > 0)
+                        (void)peer_process(s->rows[i].pid, s->rows[i].command, &ignored);
+        }
         s->cost_ms = (uv_hrtime() - started) / 1000000u;
 }
 
