@@ -1,6 +1,7 @@
 /* Any method of the protocol. A blocking call is a request plus a wait. */
 #include "internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,11 +53,14 @@ static int write_params(struct portalock_session *s, struct pl_writer *w, const 
 {
         struct pl_json *doc = NULL;
         char *text = NULL;
-        int e = 0;
+        int e;
 
         if (params_json == NULL)
                 return 0;
-        if (pl_json_parse(params_json, strlen(params_json), &doc) != 0 || pl_json_type(doc) != PL_JSON_OBJECT)
+        e = pl_json_parse(params_json, strlen(params_json), &doc);
+        if (e == -ENOMEM)
+                e = client_no_memory(s);
+        else if (e != 0 || pl_json_type(doc) != PL_JSON_OBJECT)
                 e = client_fail(s, PORTALOCK_E_ARGUMENT, "params must be the text of one JSON object");
         else if ((text = pl_json_print(doc)) == NULL)
                 e = client_no_memory(s);

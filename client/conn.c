@@ -68,13 +68,15 @@ int conn_next(struct portalock_session *s, struct pl_reply *reply)
         enum pl_frame_result r;
         char *line;
         size_t len;
+        int e;
 
         r = pl_frame_next(&s->frame, &line, &len);
         if (r == PL_FRAME_NONE)
                 return 0;
-        if (r != PL_FRAME_LINE || pl_reply_decode(line, len, reply) != 0)
-                return -1;
-        return 1;
+        if (r != PL_FRAME_LINE)
+                return -EBADMSG;
+        e = pl_reply_decode(line, len, reply);
+        return e == 0 ? 1 : e;
 }
 
 int conn_pass(struct portalock_session *s, int fd)

@@ -125,7 +125,7 @@ void connect_step(struct portalock_session *s);
 /* Both: 0, or -1 when the connection is broken. */
 int conn_flush(struct portalock_session *s);
 int conn_receive(struct portalock_session *s);
-/* The next line that came: 1 and *reply (to be cleared), 0 none, -1 not our protocol. */
+/* The next line that came: 1 and *reply (to be cleared), 0 none, -EBADMSG not our protocol, -ENOMEM. */
 int conn_next(struct portalock_session *s, struct pl_reply *reply);
 /* Pass `fd` with the line that is being written. Owned descriptors are closed when sent. 0 or -1: no memory. */
 int conn_pass(struct portalock_session *s, int fd);

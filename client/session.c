@@ -1,6 +1,7 @@
 /* The session: what a loop needs to know of it, its turn, its end. */
 #include "internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,9 @@ static void take_lines(struct portalock_session *s)
                         request_answered(s, &reply);
                 pl_reply_clear(&reply);
         }
-        if (r < 0 && s->fd >= 0) {
+        if (r == -ENOMEM && s->fd >= 0) {
+                session_end(s, PORTALOCK_E_NO_MEMORY, "out of memory: an answer of the daemon could not be read");
+        } else if (r < 0 && s->fd >= 0) {
                 client_fail(s, PORTALOCK_E_PROTOCOL, "%.300s: the answer is not one of portalockd", s->address.path);
                 session_end(s, PORTALOCK_E_PROTOCOL, NULL);
         }
