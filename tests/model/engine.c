@@ -174,7 +174,7 @@ static void apply(const struct table_effect *fx)
 /* --trace yes: the whole history, for a short walk to a failure. */
 static void print_step(const struct table_event *ev, const struct table_effects *fx)
 {
-        static const char *const events[] = {"lock", "unlock", "cancel", "session-end", "os-done", "timer"};
+        static const char *const events[] = {"lock", "unlock", "break", "cancel", "session-end", "os-done", "timer"};
         static const char *const effects[] = {"reply", "os-lock", "os-cancel", "os-unlock", "os-downgrade", "os-keep", "os-drop", "lost", "waiting", "moved"};
         size_t i;
 
@@ -263,6 +263,8 @@ void step(struct table_event *ev)
                 print_step(ev, &fx);
         for (i = 0; i < fx.count; i++)
                 apply(&fx.items[i]);
+        if (ev->kind == EV_BREAK)
+                judge_broken();
         judge_scenes(&fx);
         free(fx.items);
         while (w.hold_count > 0 && !w.holds[w.hold_count - 1].live)

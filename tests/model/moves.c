@@ -141,17 +141,30 @@ void unlock(struct hold *h, bool close_only)
         step(&ev);
 }
 
-/* One that waits for more than its passed description bears gives up what it bears, by the id that a list showed. */
-static void unlock_trial(struct wish *q)
+/* One waits for more than its passed description bears and was never told that it holds that: the id is what a list shows. */
+static bool is_on_trial(const struct wish *q)
 {
-        struct table_event ev = {.kind = EV_UNLOCK, .session = q->session};
+        return q->upgrade && !q->shared && session_hold(q) == NULL;
+}
+
+static table_id trial_lock(const struct wish *q)
+{
         struct table_holder h;
+        table_id lock = 0;
         size_t i;
 
         for (i = 0; table_holder_at(w.table, key_of(q->file), i, &h); i++)
                 if (h.session == q->session && h.bearer == q->bearer)
-                        ev.lock = h.lock;
-        check(ev.lock != 0, "an upgrade has nothing to upgrade");
+                        lock = h.lock;
+        check(lock != 0, "an upgrade has nothing to upgrade");
+        return lock;
+}
+
+/* It gives up what it bears. */
+static void unlock_trial(struct wish *q)
+{
+        struct table_event ev = {.kind = EV_UNLOCK, .session = q->session, .lock = trial_lock(q)};
+
         q->cancelled = true;
         if (!is_held(q->bearer))
                 w.left_over[q->bearer] = TABLE_NONE;
@@ -163,10 +176,80 @@ static void move_unlock(void)
         struct wish *q = chance(10) ? any_wish() : NULL;
         struct hold *h = any_hold();
 
-        if (q != NULL && q->upgrade && !q->shared && session_hold(q) == NULL)
+        if (q != NULL && is_on_trial(q))
                 unlock_trial(q);
         else if (h != NULL)
                 unlock(h, !h->shared && chance(30));
+}
+
+/* All who hold by the passed description, and the one who wishes for more of it. */
+static void mark_description(uint64_t bearer)
+{
+        size_t i;
+
+        for (i = 0; i < w.hold_count; i++)
+                w.holds[i].broken |= w.holds[i].live && w.holds[i].bearer == bearer;
+        for (i = 0; i < w.wish_count; i++)
+                w.wishes[i].broken |= w.wishes[i].live && w.wishes[i].upgrade && w.wishes[i].bearer == bearer;
+}
+
+/* By path: one owner alone. */
+static void mark_owner(const struct hold *owned)
+{
+        size_t i;
+
+        for (i = 0; i < w.hold_count; i++)
+                w.holds[i].broken |= w.holds[i].live && w.holds[i].lock == owned->lock;
+        for (i = 0; i < w.wish_count; i++)
+                w.wishes[i].broken |= w.wishes[i].live && w.wishes[i].upgrade && same_owner(owned, &w.wishes[i]);
+}
+
+static bool is_kept(uint64_t bearer)
+{
+        size_t i;
+
+        for (i = 0; i < w.hold_count; i++)
+                if (w.holds[i].live && !w.holds[i].broken && w.holds[i].bearer == bearer)
+                        return true;
+        return false;
+}
+
+/* By anybody: the event names no session. */
+static void break_lock(table_id lock, uint64_t bearer)
+{
+        struct table_event ev = {.kind = EV_BREAK, .lock = lock};
+
+        w.broken_bearer = bearer;
+        w.last_broken = lock;
+        w.left |= bearer != 0;
+        if (bearer != 0 && !is_kept(bearer))
+                w.left_over[bearer] = TABLE_NONE;
+        w.breaks += bearer != 0;
+        step(&ev);
+}
+
+void break_hold(const struct hold *h)
+{
+        if (h->shared)
+                mark_owner(h);
+        else
+                mark_description(h->bearer);
+        break_lock(h->lock, h->bearer);
+}
+
+static void move_break(void)
+{
+        const struct wish *q = chance(30) ? any_wish() : NULL;
+        const struct hold *h = any_hold();
+
+        if (q != NULL && is_on_trial(q)) {
+                mark_description(q->bearer);
+                break_lock(trial_lock(q), q->bearer);
+        } else if (chance(10)) {
+                break_lock(w.last_broken, 0);
+        } else if (h != NULL) {
+                break_hold(h);
+        }
 }
 
 /* The request's table id is learnt by asking, as dispatch learns it from FX_WAITING. */
@@ -283,8 +366,10 @@ void move(void)
 
         if (what < 40)
                 move_lock();
-        else if (what < 62)
+        else if (what < 59)
                 move_unlock();
+        else if (what < 62)
+                move_break();
         else if (what < 67)
                 move_cancel();
         else if (what < 69)

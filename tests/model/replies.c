@@ -65,8 +65,20 @@ void on_lost(const struct table_effect *fx)
 
         check(h != NULL, "lost what nobody had");
         check(h->session == fx->session, "a loss told to the wrong session");
-        check(fake_bears(w.os, (int)h->bearer) < os_mode(h->mode), "said to be lost, but the system's lock is there");
+        check(fx->broken == h->broken, "said to be broken, or lost to an outsider, and it was the other");
+        check(h->broken || fake_bears(w.os, (int)h->bearer) < os_mode(h->mode), "said to be lost, but the system's lock is there");
         h->live = false;
+}
+
+static void judge_loss(const struct wish *q, const struct table_effect *fx)
+{
+        const struct hold *own = own_hold(q);
+
+        judge(fx->broken == q->broken, q, "said to be lost to a break, or to an outsider, and it was the other");
+        if (q->broken)
+                judge(own == NULL || own->broken, q, "lost to a break, but its owner has it still");
+        else
+                judge(q->saw_loss && own == NULL, q, "lost, but the system took nothing");
 }
 
 void on_reply(const struct table_effect *fx)
@@ -75,6 +87,7 @@ void on_reply(const struct table_effect *fx)
 
         check(q != NULL, "a second answer, or one to nobody");
         judge(!q->duplicate || fx->outcome == OUT_DUPLICATE, q, "its owner waits already, and it was not told so");
+        judge(!q->broken || fx->outcome == OUT_LOST, q, "its lock was broken, and it was not told so");
         switch (fx->outcome) {
         case OUT_GRANTED:
                 judge_granted(q, fx);
@@ -98,7 +111,7 @@ void on_reply(const struct table_effect *fx)
                 break;
         case OUT_LOST:
                 w.losses++;
-                judge(q->saw_loss && own_hold(q) == NULL, q, "lost, but the system took nothing");
+                judge_loss(q, fx);
                 break;
         case OUT_FAILED:
                 judge(q->saw_failure, q, "failed, but the system did not");

@@ -4,14 +4,10 @@
 /* No lock without a holder: neither forgotten by the table nor granted to somebody who had left. What was left behind is as it was left. */
 static void judge_leftovers(void)
 {
-        size_t d, i;
+        uint64_t d;
 
         for (d = 1; d < FAKE_DESCRIPTIONS; d++) {
-                bool ours = w.references[d] > 0;
-
-                for (i = 0; i < PASSED; i++)
-                        ours |= w.passed[i] == (int)d;
-                if (!ours || is_held(d) || trial_of(d, 0) != NULL)
+                if (!is_open(d) || is_held(d) || trial_of(d, 0) != NULL)
                         continue;
                 if (fake_bears(w.os, (int)d) == OSLOCK_NONE)
                         w.left_over[d] = TABLE_NONE;

@@ -17,6 +17,20 @@ void check_holds(void)
         }
 }
 
+/* All who were to lose it have been told, and the kernel's lock has gone with the last of them; check_holds() sees to those who keep theirs. */
+void judge_broken(void)
+{
+        uint64_t b = w.broken_bearer;
+        size_t i;
+
+        for (i = 0; i < w.hold_count; i++)
+                check(!w.holds[i].live || !w.holds[i].broken, "a lock was broken, and one who held it was not told");
+        for (i = 0; i < w.wish_count; i++)
+                judge(!w.wishes[i].live || !w.wishes[i].broken, &w.wishes[i], "a lock was broken, and its upgrade still waits");
+        if (b != 0 && is_open(b) && !is_held(b) && !op_under_way(b))
+                check(fake_bears(w.os, (int)b) == OSLOCK_NONE, "a lock was broken, and the system still has it");
+}
+
 static void look(int file, struct scene *now)
 {
         struct table_holder h;

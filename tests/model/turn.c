@@ -51,6 +51,7 @@ static void let_the_woken_run(int file)
 void judge_outsiders_turn(void)
 {
         int file = (int)roll(FILES), round, start = (int)roll(TABLE_HANDOVERS_MAX + 2), i;
+        struct hold *h;
         int64_t gap = chance(50) ? 0 : 1 + (int64_t)roll(30);
         unsigned most = TABLE_HANDOVERS_MAX + 1, since = 0;
 
@@ -65,8 +66,11 @@ void judge_outsiders_turn(void)
                 if (chance(10) && any_wish() != NULL)
                         cancel(any_wish());
                 let_the_woken_run(file);
-                if (any_hold() != NULL)
-                        unlock(any_hold(), false);
+                h = any_hold();
+                if (h != NULL && chance(10))
+                        break_hold(h);
+                else if (h != NULL)
+                        unlock(h, false);
                 pass_time(gap);
                 let_the_woken_run(file);
                 if (round == start - 1) {

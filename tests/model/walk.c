@@ -48,9 +48,9 @@ int main(int argc, char **argv)
                         judge_outsiders_turn();
         }
         judge_end();
-        printf("walk: granted %" PRIu64 " refused %" PRIu64 " timed out %" PRIu64 " deadlocks %" PRIu64 " cancelled %" PRIu64 " lost %" PRIu64 " asked twice %" PRIu64
+        printf("walk: granted %" PRIu64 " refused %" PRIu64 " timed out %" PRIu64 " deadlocks %" PRIu64 " cancelled %" PRIu64 " lost %" PRIu64 " broken %" PRIu64 " asked twice %" PRIu64
                " detached %" PRIu64 " cancel races %" PRIu64 " outsiders' turns %" PRIu64 "\n",
-               w.grants, w.refusals, w.timeouts, w.deadlocks, w.cancels, w.losses, w.duplicates, w.detached, w.races, w.turns);
+               w.grants, w.refusals, w.timeouts, w.deadlocks, w.cancels, w.losses, w.breaks, w.duplicates, w.detached, w.races, w.turns);
         table_destroy(w.table);
         fake_destroy(w.os);
         return 0;

@@ -26,6 +26,7 @@
 
 struct wish {
         bool live, shared, nonblock, detach, upgrade, duplicate, cancelled, saw_busy, saw_failure, saw_loss;
+        bool broken;                    /* its lock is being taken away: it must be answered OUT_LOST in this very step */
         bool waited;                    /* was said to wait */
         uint64_t cookie, session, bearer, order;
         int file;
@@ -35,6 +36,7 @@ struct wish {
 
 struct hold {
         bool live, shared;
+        bool broken;                    /* is being taken away: its session must be told in this very step */
         int file;
         uint64_t session, bearer, token;
         int64_t handle;
@@ -78,9 +80,11 @@ struct world {
         } late[REQUESTS_MAX];                   /* tries whose answer is not told yet */
         struct scene scenes[FILES];             /* as the last step left them */
         bool steady;                            /* the system does not fail */
+        uint64_t broken_bearer;                 /* of the lock that is being taken away; 0: the id was nobody's */
+        table_id last_broken;                   /* an id of the past */
         bool left;                              /* an owner has left since the last grant: the next to one who waited is a hand-over */
         unsigned hand_overs;
-        uint64_t steps, grants, refusals, timeouts, deadlocks, cancels, losses, races, duplicates, detached, turns;
+        uint64_t steps, grants, refusals, timeouts, deadlocks, cancels, losses, breaks, races, duplicates, detached, turns;
         uint64_t seed, random;
         bool trace;
 };
@@ -97,6 +101,7 @@ bool chance(unsigned percent);
 enum oslock_mode os_mode(enum table_mode mode);
 struct table_key key_of(int file);
 int open_file(int file);                /* a new description */
+bool is_open(uint64_t bearer);          /* with the daemon or with a client; outsiders' never are */
 
 /* ---- naive.c: the second model ---- */
 struct wish *wish_of(uint64_t cookie);
@@ -120,6 +125,7 @@ void on_lost(const struct table_effect *fx);
 /* ---- scene.c: who holds, who waits and who is told, after every step ---- */
 void check_holds(void);
 void judge_scenes(const struct table_effects *fx);
+void judge_broken(void);                /* after an EV_BREAK */
 
 /* ---- engine.c: the engine's part ---- */
 void step(struct table_event *ev);
@@ -133,6 +139,7 @@ bool op_under_way(uint64_t bearer);
 void move(void);
 void ask(struct wish probe);            /* `probe` says who wants what; the rest is filled in here */
 void unlock(struct hold *h, bool close_only);
+void break_hold(const struct hold *h);
 void cancel(struct wish *q);
 void end_session(uint64_t session);
 void move_session_end(void);

@@ -77,3 +77,13 @@ int open_file(int file)
         w.left_over[d] = TABLE_NONE;
         return d;
 }
+
+bool is_open(uint64_t bearer)
+{
+        bool ours = w.references[bearer] > 0;
+        size_t i;
+
+        for (i = 0; i < PASSED; i++)
+                ours |= w.passed[i] == (int)bearer;
+        return ours;
+}
