@@ -102,7 +102,7 @@ void queue_leave(struct table *t, struct request *q)
         }
 }
 
-static void reply(struct table *t, const struct request *q, enum table_outcome outcome, int error)
+static struct table_effect *reply(struct table *t, const struct request *q, enum table_outcome outcome, int error)
 {
         struct table_effect *fx = emit(t, FX_REPLY);
 
@@ -114,6 +114,7 @@ static void reply(struct table *t, const struct request *q, enum table_outcome o
         fx->mode = q->mode;
         fx->waited_ms = t->now_ms - q->since_ms;
         fx->error = error;
+        return fx;
 }
 
 static void say_waiting(struct table *t, struct request *q)
@@ -142,7 +143,7 @@ void queue_answer(struct table *t, struct request *q, enum table_outcome outcome
         struct holder *own = q->upgrade;
 
         queue_leave(t, q);
-        reply(t, q, outcome, error);
+        reply(t, q, outcome, error)->broken = outcome == OUT_LOST && own != NULL;       /* what an outsider took is gone by now */
         if (own != NULL && own->bearer->trial == own) {
                 q->upgrade = NULL;
                 queue_end_trial(t, own);
@@ -165,10 +166,8 @@ void queue_answer(struct table *t, struct request *q, enum table_outcome outcome
 /* `held`: the session had this lock before. */
 static struct table_effect *reply_granted(struct table *t, const struct request *q, const struct holder *h, bool held)
 {
-        struct table_effect *fx;
+        struct table_effect *fx = reply(t, q, OUT_GRANTED, 0);
 
-        reply(t, q, OUT_GRANTED, 0);
-        fx = &t->fx->items[t->fx->count - 1];
         fx->lock = q->detach ? 0 : h->id;
         fx->dropped = q->detach && held ? h->id : 0;
         fx->mode = h->mode;
@@ -304,8 +303,8 @@ void queue_release(struct table *t, struct holder *h, bool unlock, enum table_ou
 void queue_break(struct table *t, struct holder *h)
 {
         struct bearer *b = h->bearer;
-        struct holder *next = b->shared ? h : TAILQ_FIRST(&h->resource->holders);
         size_t left = b->shared ? 1 : b->holders;
+        struct holder *next = left == 1 ? h : TAILQ_FIRST(&h->resource->holders);
 
         while (left > 0) {
                 h = next;

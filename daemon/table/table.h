@@ -37,7 +37,8 @@ struct table_key {
 enum table_event_kind {
         EV_LOCK,        /* a request */
         EV_UNLOCK,      /* a lock id of this session is given up */
-        EV_BREAK,       /* a lock id is taken away from whoever holds it: FX_LOST for all who hold by its description, unless that is shared by path */
+        EV_BREAK,       /* a lock id is taken away from whoever holds it, and a passed description's from all who hold by it: FX_LOST for each, a waiting
+                           upgrade replies OUT_LOST, nothing is left in the kernel. By path only that owner has it no more */
         EV_CANCEL,      /* a waiting request (by its table id) is withdrawn: replies OUT_CANCELLED */
         EV_SESSION_END, /* all requests and locks of a session go; its requests get a REPLY OUT_CANCELLED too */
         EV_OS_DONE,     /* the answer to one OS_LOCK */
@@ -87,7 +88,7 @@ enum table_outcome {
         OUT_TIMED_OUT,
         OUT_DEADLOCK,   /* a second upgrader */
         OUT_CANCELLED,
-        OUT_LOST,       /* an upgrade lost its SH to an outsider: the lock is gone */
+        OUT_LOST,       /* an upgrade lost its SH, to an outsider or because it was `broken`: the lock is gone */
         OUT_FAILED,     /* error: errno of the OS */
         OUT_DUPLICATE,  /* this owner has a waiting request on this resource already */
         OUT_LIMIT       /* out of memory or of table room: nothing changed */
@@ -120,7 +121,7 @@ struct table_effect {
         uint64_t token;
         int64_t waited_ms;
         int error;
-        bool broken;                    /* FX_LOST */
+        bool broken;                    /* FX_LOST, FX_REPLY OUT_LOST: by EV_BREAK, not by an outsider */
         bool relock;                    /* FX_REPLY OUT_GRANTED: held before (relock, downgrade) */
         uint64_t op;                    /* FX_OS_LOCK, FX_OS_CANCEL */
         uint64_t bearer;

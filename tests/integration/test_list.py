@@ -1,4 +1,4 @@
-"""Lists: pages whose size holds whatever is in them, and who is outside."""
+"""Lists: what is in them, pages whose size holds whatever is in them, and who is outside."""
 
 import fcntl
 import os
@@ -8,6 +8,75 @@ import unittest
 from wire import PATIENCE, DaemonTest
 
 EX, SH, EX_NB = "LOCK_EX", "LOCK_SH", "LOCK_EX|LOCK_NB"
+
+
+class Rows(DaemonTest):
+    def test_filters(self):
+        a, b = self.client(), self.client()
+        session = b.call("hello", {"protocol": 1})["session"]
+        other = self.daemon.file("other")
+        a.lock(self.path, SH)
+        b.lock(self.path, SH)
+        a.lock(other, EX, handle=3)
+        b.start_lock(other, SH, timeout_ms=60000)
+        self.await_waiting(a, other, 1)
+        all = self.rows(a)
+        self.assertEqual(sorted(all), sorted([self.path, other]))
+        (h,) = all[other]["holders"]
+        self.assertEqual((h["handle"], h["mode"]), (3, "LOCK_EX"))
+        (w,) = all[other]["waiters"]
+        self.assertEqual((w["position"], w["timeout_ms"], w["mode"], w["session"]), (1, 60000, "LOCK_SH", session))
+        status = os.stat(other)
+        self.assertEqual((all[other]["device"], all[other]["inode"]), (str(status.st_dev), str(status.st_ino)))
+        self.assertEqual(list(self.rows(a, path=other)), [other])
+        self.assertEqual(list(self.rows(a, state="waiting")), [other])
+        self.assertEqual(self.rows(a, state="waiting")[other]["holders"], [])
+        self.assertEqual(self.rows(a, state="held")[other]["waiters"], [])
+        self.assertEqual(len(self.rows(a, session=session)[self.path]["holders"]), 1)
+        self.assertEqual(self.rows(a, pid=1), {})
+        self.assertEqual(self.rows(a, path="/no/such/file"), {})
+
+    def test_a_file_keeps_the_name_it_was_first_shown_by(self):
+        c = self.client()
+        c.lock(self.path, EX)
+        self.assertEqual(list(self.rows(c)), [self.path])
+        os.unlink(self.path)
+        self.assertEqual(list(self.rows(c)), [self.path])
+
+    def test_a_walk_in_pages_meets_every_steady_lock_once(self):
+        steady, moving = self.client(), self.client()
+        wanted = {self.daemon.file(f"s{i}") for i in range(300)}
+        for f in sorted(wanted):
+            steady.lock(f, EX)
+        for i in range(500):
+            steady.lock(self.path, SH, handle=i)  # one file with many holders
+        seen, after, pages = [], None, 0
+        while True:
+            page = moving.call("list", {"limit": 7, **({"after": after} if after else {})})
+            seen += [(f["path"], h["handle"]) for f in page["locks"] for h in f["holders"] if h["handle"] != 7777]
+            pages += 1
+            f = self.daemon.file(f"m{pages % 5}")  # others come and go meanwhile
+            moving.call("unlock", {"path": f, "handle": 7777})
+            moving.lock(f, EX, handle=7777)
+            after = page.get("next")
+            if after is None:
+                break
+        self.assertEqual(len(seen), len(set(seen)))
+        self.assertEqual(set(seen), {(f, 0) for f in wanted} | {(self.path, i) for i in range(500)})
+        self.assertGreater(pages, 800 // 7)
+
+    def test_a_page_is_at_most_half_a_mebibyte(self):
+        c = self.client()
+        for i in range(4000):
+            c.send("lock", {"path": self.path, "flags": [SH], "handle": i}, id=None)
+        c.ping()
+        c.send("list", {"limit": 4000})
+        while b"\n" not in c.buffer:
+            c.buffer += c.socket.recv(1 << 20)
+        self.assertLess(len(c.buffer), 512 << 10)
+        self.assertIn(b'"next":', c.buffer)
+        page = c.line()["result"]["locks"][0]["holders"]
+        self.assertGreater(len(page), 2000)
 
 
 class Pages(DaemonTest):

@@ -53,7 +53,7 @@ static void note_reply(struct trace *t, const struct table_effect *fx)
         char who = who_asked(fx->cookie);
 
         if (fx->outcome != OUT_GRANTED) {
-                note(t, "%c %s\n", who, words[fx->outcome]);
+                note(t, "%c %s%s\n", who, words[fx->outcome], fx->broken ? ": it was broken" : "");
                 return;
         }
         note(t, "%c %s %s\n", who, fx->relock ? "still has" : "has", mode_name(fx->mode));
@@ -106,7 +106,7 @@ static bool note_effect(struct trace *t, const struct table_effect *fx, enum tab
                 note(t, "kernel: downgrade\n");
                 break;
         case FX_LOST:
-                note(t, "%c is told of its loss\n", (char)('A' + fx->session - 1));
+                note(t, "%c is told of its loss%s\n", (char)('A' + fx->session - 1), fx->broken ? ": it was broken" : "");
                 break;
         case FX_MOVED:
                 t->moved++;
@@ -170,6 +170,11 @@ void trace_pass(struct trace *t, char who, uint64_t bearer, enum table_mode mode
 void trace_unlock(struct trace *t, char who, bool close_only)
 {
         trace_submit(t, (struct table_event){.kind = EV_UNLOCK, .session = (uint64_t)(who - 'A') + 1, .lock = t->locks[who - 'A'], .close_only = close_only});
+}
+
+void trace_break(struct trace *t, table_id lock)
+{
+        trace_submit(t, (struct table_event){.kind = EV_BREAK, .lock = lock});
 }
 
 void trace_cancel(struct trace *t, char who)

@@ -37,6 +37,7 @@ void trace_lock(struct trace *t, char who, enum table_mode mode, int64_t timeout
 void trace_pass(struct trace *t, char who, uint64_t bearer, enum table_mode mode, int64_t timeout_ms, enum table_mode bears);
 void trace_submit(struct trace *t, struct table_event ev);
 void trace_unlock(struct trace *t, char who, bool close_only);
+void trace_break(struct trace *t, table_id lock);
 void trace_cancel(struct trace *t, char who);
 void trace_end(struct trace *t, char who);
 void trace_advance(struct trace *t, int64_t ms);
