@@ -19,10 +19,10 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 DOCS = os.environ.get("PORTALOCK_DOCS", os.path.join(SOURCE, "docs"))
 LOCKCTL = os.environ.get("LOCKCTL", "lockctl")
 EXAMPLES_MIN = 20
-# No example can provoke these: memory runs out, a limit of thousands is reached, the code is of a later version.
-WITHOUT_EXAMPLE = {"INTERNAL_ERROR", "LIMIT", "NOT_FOUND"}
+# No example can provoke these: memory runs out, a limit of thousands is reached.
+WITHOUT_EXAMPLE = {"INTERNAL_ERROR", "LIMIT"}
 
-MILLISECONDS = {"held_ms", "waited_ms", "waiting_ms"}
+MILLISECONDS = {"held_ms", "waited_ms", "waiting_ms", "time_ms"}
 ANY_TEXT = {"version", "message"}
 DIGITS = {"device", "inode"}
 FOLDER = "/srv"
@@ -149,6 +149,8 @@ class Matcher:
             return got == os.getuid()
         if key == "command" and want != "":
             return got == command()
+        if key == "by" and want.startswith("break by "):
+            return got == f"break by {command()}[{os.getpid()}] (uid {os.getuid()})"
         if key in ANY_TEXT:
             return isinstance(got, str) and got != ""
         if key in DIGITS:
@@ -376,6 +378,16 @@ def limit_table():
     return limits
 
 
+def event_names():
+    """What the daemon's sources tell watchers of."""
+    names = {"overflow"}
+    for name in os.listdir(os.path.join(SOURCE, "daemon")):
+        if name.endswith(".c"):
+            source = read(SOURCE, "daemon", name)
+            names.update(re.findall(r'\b(?:watch_request|watch_grant|locking_ended)\(d, [^";]*"(\w+)"', source))
+    return names
+
+
 def code_names(text):
     return re.findall(r"`(\w+)`", text)
 
@@ -419,9 +431,20 @@ class Protocol(unittest.TestCase):
 
     def test_every_notification_has_an_example(self):
         shown = {m["method"] for e in self.examples for _, m in e.messages("S") if "method" in m}
-        self.assertEqual(shown, {"waiting", "lost"})
+        self.assertEqual(shown, {"waiting", "lost", "event"})
         for name in shown:
             self.assertIn(name, self.document.chapters)
+
+    def test_every_member_of_a_notification_is_explained_in_its_chapter(self):
+        for example in self.examples:
+            for _, m in example.messages("S"):
+                if "method" in m:
+                    explained = set(code_names(self.document.chapters[m["method"]]))
+                    self.assertEqual(m["params"].keys() - explained, set(), f"line {example.number}: {m['method']}")
+
+    def test_the_events_are_those_of_the_source(self):
+        rows = self.document.rows("event", "event", "when")
+        self.assertEqual(sorted(code_names(row[0])[0] for row in rows), sorted(event_names()))
 
     def test_every_method_has_a_chapter_with_its_params(self):
         self.assertGreaterEqual(len(self.methods), 8)
