@@ -526,6 +526,12 @@ class Protocol(unittest.TestCase):
 class Manual(unittest.TestCase):
     """docs/man/lockctl.1: a subcommand is what `.SS NAME` or the line behind `.TP` names in bold in the chapter COMMANDS."""
 
+    def help(self, *names):
+        return subprocess.run([LOCKCTL, "help", *names], stdout=subprocess.PIPE, check=True, text=True, timeout=PATIENCE).stdout
+
+    def commands(self):
+        return re.findall(r"^  ([a-z][a-z\-]*)  +\S", self.help(), re.M)
+
     def documented(self):
         page = read(DOCS, "man", "lockctl.1")
         chapter = re.search(r"^\.SH \"?(?:SUB)?COMMANDS\"?\n(.*?)(?=^\.SH |\Z)", page, re.M | re.S)
@@ -533,12 +539,17 @@ class Manual(unittest.TestCase):
         return re.findall(r"^(?:\.SS |\.TP.*\n(?:\.B[RI]? )?)\"?(?:\\fB)?(?:lockctl )?([a-z][a-z\-]*)", chapter[1], re.M)
 
     def test_the_subcommands_are_those_of_lockctl_help(self):
-        if not os.path.exists(os.path.join(DOCS, "man", "lockctl.1")):
-            self.skipTest("docs/man/lockctl.1 is not written yet")
-        text = subprocess.run([LOCKCTL, "help"], stdout=subprocess.PIPE, check=True, text=True, timeout=PATIENCE).stdout
-        commands = re.findall(r"^  ([a-z][a-z\-]*)  +\S", text, re.M)
+        commands = self.commands()
         self.assertIn("run", commands)
         self.assertEqual(sorted(self.documented()), sorted(commands))
+
+    def test_every_option_and_column_is_documented(self):
+        page = read(DOCS, "man", "lockctl.1").replace("\\-", "-")
+        for command in self.commands():
+            text = self.help(command)
+            self.assertEqual([o for o in re.findall(r"--[a-z\-]+", text) if o not in page], [], command)
+            columns = text.split("columns:\n")[1:]
+            self.assertEqual([c for c in re.findall(r"^  ([A-Z\-]+) ", "".join(columns), re.M) if f".TP\n{c}\n" not in page.replace(".TP 10", ".TP")], [])
 
 
 if __name__ == "__main__":
