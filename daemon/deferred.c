@@ -42,9 +42,14 @@ void kept_clear(struct kept_list *list)
                 kept_remove(list, k);
 }
 
+static const char *path_of(const struct pl_request *r)
+{
+        return r->method == PL_LIST ? r->list.path : r->method == PL_WATCH ? r->watch.path : r->unlock.path;
+}
+
 void deferred_look_up(struct dispatch *d, struct client *c, struct incoming *in, files_found_fn *found)
 {
-        const char *path = in->request.method == PL_LIST ? in->request.list.path : in->request.unlock.path;
+        const char *path = path_of(&in->request);
         struct kept *k = kept_add(&d->looked_up, d, c, in);
 
         if (k == NULL) {

@@ -295,7 +295,7 @@ void dispatch_carry_out(struct dispatch *d, struct client *c, struct incoming *i
                 list_request(d, c, in);
                 break;
         case PL_WATCH:
-                watch_begin(d, c, r);
+                watch_begin(d, c, in);
                 break;
         case PL_BREAK:
                 locking_break(d, c, r);

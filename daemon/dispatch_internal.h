@@ -46,7 +46,7 @@ struct dispatch {
         struct metrics metrics;
         struct pl_buf out;              /* one line at a time */
         struct kept_list lists;         /* wait for a look at outsiders */
-        struct kept_list looked_up;     /* unlock and list whose path is looked up off the loop */
+        struct kept_list looked_up;     /* unlock, list and watch whose path is looked up off the loop */
         LIST_HEAD(, client) deferring;  /* whose requests stand behind an earlier one of theirs */
         size_t opening;                 /* lock requests in REQUEST_OPENING */
         size_t path_locks;              /* held by path: they end with the daemon */
@@ -84,7 +84,7 @@ struct kept *kept_add(struct kept_list *list, struct dispatch *d, struct client 
 /* Take it out again and free it with what is left of its request. */
 void kept_remove(struct kept_list *list, struct kept *k);
 void kept_clear(struct kept_list *list);
-/* Keep an unlock or a list while its path is identified off the loop; `found` gets the kept request, removes it and releases the client. */
+/* Keep an unlock, a list or a watch while its path is identified off the loop; `found` gets the kept request, removes it and releases the client. */
 void deferred_look_up(struct dispatch *d, struct client *c, struct incoming *in, files_found_fn *found);
 /* Put a request off until deferred_release(); refused when there is no memory. */
 void deferred_add(struct dispatch *d, struct client *c, struct incoming *in);
@@ -138,7 +138,7 @@ void outcome_lost(struct dispatch *d, const struct table_effect *fx);
 void outcome_under_way(struct dispatch *d, const struct table_effect *fx);
 
 /* watch.c */
-void watch_begin(struct dispatch *d, struct client *c, const struct pl_request *r);
+void watch_begin(struct dispatch *d, struct client *c, struct incoming *in);
 void watch_end(struct dispatch *d, struct client *c);
 /* Something happened to a request (fx may be NULL) or to a lock. */
 void watch_request(struct dispatch *d, const struct request *q, const char *event, const struct table_effect *fx);

@@ -169,6 +169,7 @@ struct grant *registry_grant_add(struct registry *r, const struct request *q, ta
         g->lock = lock;
         g->client = c;
         g->key = q->key;
+        g->bearer = q->bearer;
         g->handle = q->handle;
         g->by_path = q->by_path;
         g->label = g->label_key + LABEL_PREFIX;

@@ -31,7 +31,7 @@ struct client {
         bool held_up;                   /* a path of an earlier request is being looked up off the loop: later ones wait in `deferred` */
         bool releasing;                 /* nothing is looked up any more, but not all that was deferred is carried out yet */
         bool gone;                      /* nobody reads its replies */
-        struct kept *looked_up;         /* that one, if it is an unlock or a list */
+        struct kept *looked_up;         /* that one, if it is an unlock, a list or a watch */
         struct kept *list_waits;        /* a list that waits for a look at outsiders */
         struct kept_list deferred;      /* by age */
         size_t deferred_count, deferred_fds;
@@ -44,6 +44,7 @@ struct client {
         struct grant *grants;           /* list of what it holds */
         size_t request_count, grant_count, watch_count;
         uint64_t last_event;            /* number of the event it was told last */
+        uint64_t events_dropped;        /* it watches, but does not read; not told yet */
         UT_hash_handle hh;
 };
 
@@ -83,6 +84,7 @@ struct request {
 struct grant {
         table_id lock;
         struct table_key key;
+        uint64_t bearer;                /* that it was granted on */
         struct client *client;
         enum table_mode mode;
         uint64_t token;

@@ -18,7 +18,6 @@ struct watcher {
         struct table_key key;           /* of the path as it was when the watch began */
         bool has_key;
         int64_t pid, session;           /* -1: any */
-        uint64_t dropped;
         char path[];                    /* "": any */
 };
 
@@ -30,6 +29,8 @@ struct happening {
         table_id lock;                  /* 0: none */
         enum table_mode mode;
         uint64_t token;                 /* 0: none */
+        uint64_t bearer;
+        const char *label;              /* as it was asked for; "" when it was not */
         const char *path;
 };
 
@@ -41,17 +42,12 @@ static int64_t wall_ms(void)
         return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-void watch_begin(struct dispatch *d, struct client *c, const struct pl_request *r)
+/* `key` NULL: any file, or none of that name. */
+static void add(struct dispatch *d, struct client *c, const struct pl_request *r, const struct table_key *key)
 {
         const char *path = r->watch.path != NULL ? r->watch.path : "";
-        struct file_error e;
-        struct watcher *w;
+        struct watcher *w = calloc(1, sizeof *w + strlen(path) + 1);
 
-        if (c->watch_count >= PL_WATCHES_PER_SESSION_MAX) {
-                dispatch_refuse_limit(d, c, &r->id, "watches_per_session", "this session watches too much");
-                return;
-        }
-        w = calloc(1, sizeof *w + strlen(path) + 1);
         if (w == NULL) {
                 dispatch_refuse(d, c, &r->id, PL_E_INTERNAL_ERROR, "out of memory");
                 return;
@@ -60,11 +56,48 @@ void watch_begin(struct dispatch *d, struct client *c, const struct pl_request *
         w->client = c;
         w->pid = r->watch.pid;
         w->session = r->watch.session;
-        /* By identity too, if that can be told at once: other names of the file are then watched as well. */
-        w->has_key = path[0] != '\0' && files_identify(d->files, path, &w->key, &e) == FILES_OK;
+        w->has_key = key != NULL;
+        if (w->has_key)
+                w->key = *key;
         LIST_INSERT_HEAD(&d->watchers, w, entry);
         c->watch_count++;
         dispatch_answer_empty(d, c, &r->id);
+}
+
+static void on_found(void *arg, uint64_t ticket, const struct files_found *found)
+{
+        struct kept *k = arg;
+        struct dispatch *d = k->d;
+        struct client *c = k->client;
+
+        (void)ticket;
+        if (c != NULL) {
+                c->looked_up = NULL;
+                add(d, c, &k->incoming.request, found->result == FILES_OK ? &found->key : NULL);
+        }
+        kept_remove(&d->looked_up, k);
+        if (c != NULL)
+                deferred_release(d, c);
+}
+
+void watch_begin(struct dispatch *d, struct client *c, struct incoming *in)
+{
+        const struct pl_request *r = &in->request;
+        enum files_result result = FILES_ERROR;
+        struct table_key key;
+        struct file_error e;
+
+        if (c->watch_count >= PL_WATCHES_PER_SESSION_MAX) {
+                dispatch_refuse_limit(d, c, &r->id, "watches_per_session", "this session watches too much");
+                return;
+        }
+        /* By identity too: other names of the file are watched with it. */
+        if (r->watch.path != NULL)
+                result = files_identify(d->files, r->watch.path, &key, &e);
+        if (result == FILES_AWAY)
+                deferred_look_up(d, c, in, on_found);
+        else
+                add(d, c, r, result == FILES_OK ? &key : NULL);
 }
 
 void watch_end(struct dispatch *d, struct client *c)
@@ -87,31 +120,34 @@ static bool wants(const struct watcher *w, const struct happening *h)
                 return false;
         if (w->session >= 0 && (uint64_t)w->session != h->client->id)
                 return false;
-        return w->path[0] == '\0' || strcmp(w->path, h->path) == 0 || (w->has_key && memcmp(&w->key, &h->key, sizeof h->key) == 0);
+        if (w->path[0] == '\0' || (w->has_key && memcmp(&w->key, &h->key, sizeof h->key) == 0))
+                return true;
+        /* The file may be younger than the watch. */
+        return strcmp(w->path, h->path) == 0 || strcmp(w->path, h->label) == 0;
 }
 
-static void say_overflow(struct dispatch *d, struct watcher *w)
+static void say_overflow(struct dispatch *d, struct client *c)
 {
         struct pl_writer out;
 
         pl_notification_begin(&out, &d->out, "event");
         pl_write_string(&out, "event", "overflow");
-        pl_write_integer(&out, "dropped", (int64_t)w->dropped);
+        pl_write_integer(&out, "dropped", (int64_t)c->events_dropped);
         pl_write_integer(&out, "time_ms", wall_ms());
         pl_reply_end(&out);
-        dispatch_flush(d, w->client, true);
-        w->dropped = 0;
+        dispatch_flush(d, c, true);
+        c->events_dropped = 0;
 }
 
-/* False: it does not read, and must wait with the event. */
-static bool has_room(struct dispatch *d, struct watcher *w)
+/* False: it does not read, and goes without the event. */
+static bool has_room(struct dispatch *d, struct client *c)
 {
-        if (d->hooks.clogged(w->client->session)) {
+        if (d->hooks.clogged(c->session)) {
                 dispatch_wake_at(d, engine_now(d->engine) + RETRY_MS);
                 return false;
         }
-        if (w->dropped > 0)
-                say_overflow(d, w);
+        if (c->events_dropped > 0)
+                say_overflow(d, c);
         return true;
 }
 
@@ -144,26 +180,27 @@ static void tell_all(struct dispatch *d, const struct happening *h)
                 if (w->client->last_event == d->events || !wants(w, h))
                         continue;
                 w->client->last_event = d->events;
-                if (has_room(d, w))
+                if (has_room(d, w->client))
                         say(d, w, h);
                 else
-                        w->dropped++;
+                        w->client->events_dropped++;
         }
 }
 
-/* As the system knows it, else as it was asked for. */
-static void tell(struct dispatch *d, struct happening *h, const char *label)
+/* As the system knows it, else as it was asked for. What has just been lost is in the table no more. */
+static void tell(struct dispatch *d, struct happening *h)
 {
+        uint64_t bearer = table_any_bearer(engine_table(d->engine), h->key);
         char path[PL_PATH_BYTES_MAX];
 
-        files_path(d->files, table_any_bearer(engine_table(d->engine), h->key), path, sizeof path);
-        h->path = path[0] != '\0' ? path : label;
+        files_path(d->files, bearer != 0 ? bearer : h->bearer, path, sizeof path);
+        h->path = path[0] != '\0' ? path : h->label;
         tell_all(d, h);
 }
 
 void watch_request(struct dispatch *d, const struct request *q, const char *event, const struct table_effect *fx)
 {
-        struct happening h = {.event = event, .client = q->client, .key = q->key, .mode = q->mode};
+        struct happening h = {.event = event, .client = q->client, .key = q->key, .mode = q->mode, .bearer = q->bearer, .label = q->label};
 
         if (LIST_EMPTY(&d->watchers))
                 return;
@@ -171,15 +208,16 @@ void watch_request(struct dispatch *d, const struct request *q, const char *even
                 h.lock = fx->lock;
                 h.token = fx->token;
         }
-        tell(d, &h, q->label);
+        tell(d, &h);
 }
 
 void watch_grant(struct dispatch *d, const struct grant *g, const char *event)
 {
-        struct happening h = {.event = event, .client = g->client, .key = g->key, .lock = g->lock, .mode = g->mode, .token = g->token};
+        struct happening h = {.event = event, .client = g->client, .key = g->key, .lock = g->lock, .mode = g->mode, .token = g->token,
+                              .bearer = g->bearer, .label = g->label};
 
         if (!LIST_EMPTY(&d->watchers))
-                tell(d, &h, g->label);
+                tell(d, &h);
 }
 
 void watch_tick(struct dispatch *d)
@@ -187,7 +225,7 @@ void watch_tick(struct dispatch *d)
         struct watcher *w;
 
         LIST_FOREACH(w, &d->watchers, entry) {
-                if (w->dropped > 0)
-                        (void)has_room(d, w);
+                if (w->client->events_dropped > 0)
+                        (void)has_room(d, w->client);
         }
 }

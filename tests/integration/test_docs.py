@@ -19,10 +19,10 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 DOCS = os.environ.get("PORTALOCK_DOCS", os.path.join(SOURCE, "docs"))
 LOCKCTL = os.environ.get("LOCKCTL", "lockctl")
 EXAMPLES_MIN = 20
-# No example can provoke these: memory runs out, a limit of thousands is reached, the code is of a later version.
-WITHOUT_EXAMPLE = {"INTERNAL_ERROR", "LIMIT", "NOT_FOUND"}
+# No example can provoke these: memory runs out, a limit of thousands is reached.
+WITHOUT_EXAMPLE = {"INTERNAL_ERROR", "LIMIT"}
 
-MILLISECONDS = {"held_ms", "waited_ms", "waiting_ms"}
+MILLISECONDS = {"held_ms", "waited_ms", "waiting_ms", "time_ms"}
 ANY_TEXT = {"version", "message"}
 DIGITS = {"device", "inode"}
 FOLDER = "/srv"
@@ -149,6 +149,8 @@ class Matcher:
             return got == os.getuid()
         if key == "command" and want != "":
             return got == command()
+        if key == "by" and want.startswith("break by "):
+            return got == f"break by {command()}[{os.getpid()}] (uid {os.getuid()})"
         if key in ANY_TEXT:
             return isinstance(got, str) and got != ""
         if key in DIGITS:
@@ -376,6 +378,16 @@ def limit_table():
     return limits
 
 
+def event_names():
+    """What the daemon's sources tell watchers of."""
+    names = {"overflow"}
+    for name in os.listdir(os.path.join(SOURCE, "daemon")):
+        if name.endswith(".c"):
+            source = read(SOURCE, "daemon", name)
+            names.update(re.findall(r'\b(?:watch_request|watch_grant|locking_ended)\(d, [^";]*"(\w+)"', source))
+    return names
+
+
 def code_names(text):
     return re.findall(r"`(\w+)`", text)
 
@@ -419,9 +431,20 @@ class Protocol(unittest.TestCase):
 
     def test_every_notification_has_an_example(self):
         shown = {m["method"] for e in self.examples for _, m in e.messages("S") if "method" in m}
-        self.assertEqual(shown, {"waiting", "lost"})
+        self.assertEqual(shown, {"waiting", "lost", "event"})
         for name in shown:
             self.assertIn(name, self.document.chapters)
+
+    def test_every_member_of_a_notification_is_explained_in_its_chapter(self):
+        for example in self.examples:
+            for _, m in example.messages("S"):
+                if "method" in m:
+                    explained = set(code_names(self.document.chapters[m["method"]]))
+                    self.assertEqual(m["params"].keys() - explained, set(), f"line {example.number}: {m['method']}")
+
+    def test_the_events_are_those_of_the_source(self):
+        rows = self.document.rows("event", "event", "when")
+        self.assertEqual(sorted(code_names(row[0])[0] for row in rows), sorted(event_names()))
 
     def test_every_method_has_a_chapter_with_its_params(self):
         self.assertGreaterEqual(len(self.methods), 8)
@@ -503,6 +526,12 @@ class Protocol(unittest.TestCase):
 class Manual(unittest.TestCase):
     """docs/man/lockctl.1: a subcommand is what `.SS NAME` or the line behind `.TP` names in bold in the chapter COMMANDS."""
 
+    def help(self, *names):
+        return subprocess.run([LOCKCTL, "help", *names], stdout=subprocess.PIPE, check=True, text=True, timeout=PATIENCE).stdout
+
+    def commands(self):
+        return re.findall(r"^  ([a-z][a-z\-]*)  +\S", self.help(), re.M)
+
     def documented(self):
         page = read(DOCS, "man", "lockctl.1")
         chapter = re.search(r"^\.SH \"?(?:SUB)?COMMANDS\"?\n(.*?)(?=^\.SH |\Z)", page, re.M | re.S)
@@ -510,12 +539,17 @@ class Manual(unittest.TestCase):
         return re.findall(r"^(?:\.SS |\.TP.*\n(?:\.B[RI]? )?)\"?(?:\\fB)?(?:lockctl )?([a-z][a-z\-]*)", chapter[1], re.M)
 
     def test_the_subcommands_are_those_of_lockctl_help(self):
-        if not os.path.exists(os.path.join(DOCS, "man", "lockctl.1")):
-            self.skipTest("docs/man/lockctl.1 is not written yet")
-        text = subprocess.run([LOCKCTL, "help"], stdout=subprocess.PIPE, check=True, text=True, timeout=PATIENCE).stdout
-        commands = re.findall(r"^  ([a-z][a-z\-]*)  +\S", text, re.M)
+        commands = self.commands()
         self.assertIn("run", commands)
         self.assertEqual(sorted(self.documented()), sorted(commands))
+
+    def test_every_option_and_column_is_documented(self):
+        page = read(DOCS, "man", "lockctl.1").replace("\\-", "-")
+        for command in self.commands():
+            text = self.help(command)
+            self.assertEqual([o for o in re.findall(r"--[a-z\-]+", text) if o not in page], [], command)
+            columns = text.split("columns:\n")[1:]
+            self.assertEqual([c for c in re.findall(r"^  ([A-Z\-]+) ", "".join(columns), re.M) if f".TP\n{c}\n" not in page.replace(".TP 10", ".TP")], [])
 
 
 if __name__ == "__main__":
