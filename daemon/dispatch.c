@@ -473,5 +473,6 @@ void dispatch_stop(struct dispatch *d, const char *by)
                 if (!g->by_path)
                         continue;
                 dispatch_tell_lost(d, g, by);
+                watch_grant(d, g, "lost");
         }
 }

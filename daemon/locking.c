@@ -109,6 +109,7 @@ void locking_refuse_timed_out(struct dispatch *d, const struct client *c, const 
 
 static void time_is_over(struct dispatch *d, struct request *q)
 {
+        watch_request(d, q, "timed_out", NULL);
         locking_refuse_timed_out(d, q->client, &q->id);
         locking_forget(d, q);
 }
