@@ -42,25 +42,50 @@ void kept_clear(struct kept_list *list)
                 kept_remove(list, k);
 }
 
-static const char *path_of(const struct pl_request *r)
+static void on_found(void *arg, uint64_t ticket, const struct files_found *found)
 {
-        return r->method == PL_LIST ? r->list.path : r->method == PL_WATCH ? r->watch.path : r->unlock.path;
+        struct kept *k = arg;
+        struct dispatch *d = k->d;
+        struct client *c = k->client;
+
+        (void)ticket;
+        if (c != NULL) {
+                c->looked_up = NULL;
+                k->then(d, c, &k->incoming, found);
+        }
+        kept_remove(&d->looked_up, k);
+        if (c != NULL)
+                deferred_release(d, c);
 }
 
-void deferred_look_up(struct dispatch *d, struct client *c, struct incoming *in, files_found_fn *found)
+/* Keep the request while its path is identified off the loop. */
+static void look_up(struct dispatch *d, struct client *c, struct incoming *in, const char *path, identified_fn *then)
 {
-        const char *path = path_of(&in->request);
         struct kept *k = kept_add(&d->looked_up, d, c, in);
 
         if (k == NULL) {
                 dispatch_refuse(d, c, &in->request.id, PL_E_INTERNAL_ERROR, "out of memory");
-        } else if (files_look_up(d->files, path, FILES_TO_IDENTIFY, found, k, 0) != 0) {
+                return;
+        }
+        k->then = then;
+        if (files_look_up(d->files, path, FILES_TO_IDENTIFY, on_found, k, 0) != 0) {
                 dispatch_refuse(d, c, &k->incoming.request.id, PL_E_INTERNAL_ERROR, "out of memory");
                 kept_remove(&d->looked_up, k);
-        } else {
-                c->held_up = true;
-                c->looked_up = k;
+                return;
         }
+        c->held_up = true;
+        c->looked_up = k;
+}
+
+void deferred_identify(struct dispatch *d, struct client *c, struct incoming *in, const char *path, identified_fn *then)
+{
+        struct files_found found = {0};
+
+        found.result = files_identify(d->files, path, &found.key, &found.error);
+        if (found.result == FILES_AWAY)
+                look_up(d, c, in, path, then);
+        else
+                then(d, c, in, &found);
 }
 
 /* When a deferred request must be answered at the latest. */

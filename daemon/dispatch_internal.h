@@ -18,11 +18,14 @@ struct incoming {
         int fd;
 };
 
+typedef void identified_fn(struct dispatch *d, struct client *c, struct incoming *in, const struct files_found *found);
+
 /* A request that is kept until something is known: a look at outsiders, where a path leads, or the end of an earlier one. */
 struct kept {
         struct dispatch *d;
         struct client *client;  /* NULL: gone meanwhile */
         struct incoming incoming;
+        identified_fn *then;    /* goes on with it once its path is identified */
         struct table_key key;   /* of the list's path, once that is known */
         TAILQ_ENTRY(kept) entry;
 };
@@ -84,8 +87,8 @@ struct kept *kept_add(struct kept_list *list, struct dispatch *d, struct client 
 /* Take it out again and free it with what is left of its request. */
 void kept_remove(struct kept_list *list, struct kept *k);
 void kept_clear(struct kept_list *list);
-/* Keep an unlock, a list or a watch while its path is identified off the loop; `found` gets the kept request, removes it and releases the client. */
-void deferred_look_up(struct dispatch *d, struct client *c, struct incoming *in, files_found_fn *found);
+/* Identify the path of an unlock, a list or a watch, at once or off the loop, and go on with `then`; meanwhile the request is kept and its client held up. */
+void deferred_identify(struct dispatch *d, struct client *c, struct incoming *in, const char *path, identified_fn *then);
 /* Put a request off until deferred_release(); refused when there is no memory. */
 void deferred_add(struct dispatch *d, struct client *c, struct incoming *in);
 /* The look-up that held the client up has ended: carry out what stands behind it, up to the next one that holds it up. */

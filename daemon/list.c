@@ -43,47 +43,22 @@ static void known(struct dispatch *d, struct client *c, struct incoming *in, con
         write_page(d, c, &in->request, key);
 }
 
-static void looked_up(struct dispatch *d, struct client *c, struct incoming *in, const struct table_key *key, bool found, const struct file_error *e)
+static void identified(struct dispatch *d, struct client *c, struct incoming *in, const struct files_found *found)
 {
-        if (found)
-                known(d, c, in, key);
-        else if (e->error == ENOENT)
+        if (found->result == FILES_OK)
+                known(d, c, in, &found->key);
+        else if (found->error.error == ENOENT)
                 write_none(d, c, &in->request);         /* no file, no lock */
         else
-                dispatch_refuse_os(d, c, &in->request.id, e, in->request.list.path);
-}
-
-static void on_found(void *arg, uint64_t ticket, const struct files_found *found)
-{
-        struct kept *k = arg;
-        struct dispatch *d = k->d;
-        struct client *c = k->client;
-
-        (void)ticket;
-        if (c != NULL) {
-                c->looked_up = NULL;
-                looked_up(d, c, &k->incoming, &found->key, found->result == FILES_OK, &found->error);
-        }
-        kept_remove(&d->looked_up, k);
-        if (c != NULL)
-                deferred_release(d, c);
+                dispatch_refuse_os(d, c, &in->request.id, &found->error, in->request.list.path);
 }
 
 void list_request(struct dispatch *d, struct client *c, struct incoming *in)
 {
-        enum files_result result;
-        struct table_key key;
-        struct file_error e;
-
-        if (in->request.list.path == NULL) {
+        if (in->request.list.path == NULL)
                 known(d, c, in, NULL);
-                return;
-        }
-        result = files_identify(d->files, in->request.list.path, &key, &e);
-        if (result != FILES_AWAY)
-                looked_up(d, c, in, &key, result == FILES_OK, &e);
         else
-                deferred_look_up(d, c, in, on_found);
+                deferred_identify(d, c, in, in->request.list.path, identified);
 }
 
 void list_outside_refreshed(struct dispatch *d)

@@ -269,44 +269,22 @@ static void unlock(struct dispatch *d, struct client *c, const struct pl_request
         dispatch_flush(d, c, r->id.kind != PL_ID_NONE);
 }
 
-static void unlock_identified(struct dispatch *d, struct client *c, const struct pl_request *r, bool found, struct table_key key)
+static void unlock_identified(struct dispatch *d, struct client *c, struct incoming *in, const struct files_found *found)
 {
-        unlock(d, c, r, found ? table_lock_of(engine_table(d->engine), key, c->id, r->unlock.handle) : 0);
-}
+        const struct pl_request *r = &in->request;
 
-static void on_identified(void *arg, uint64_t ticket, const struct files_found *found)
-{
-        struct kept *k = arg;
-        struct dispatch *d = k->d;
-        struct client *c = k->client;
-
-        (void)ticket;
-        if (c != NULL) {
-                c->looked_up = NULL;
-                unlock_identified(d, c, &k->incoming.request, found->result == FILES_OK, found->key);
-        }
-        kept_remove(&d->looked_up, k);
-        if (c != NULL)
-                deferred_release(d, c);
+        unlock(d, c, r, found->result == FILES_OK ? table_lock_of(engine_table(d->engine), found->key, c->id, r->unlock.handle) : 0);
 }
 
 void locking_unlock(struct dispatch *d, struct client *c, struct incoming *in)
 {
         const struct pl_unlock_params *p = &in->request.unlock;
         table_id lock = meant(d, c, p);
-        struct table_key key = {0};
-        enum files_result result;
-        struct file_error e;
 
-        if (lock != 0 || p->lock >= 0) {
+        if (lock != 0 || p->lock >= 0)
                 unlock(d, c, &in->request, lock);
-                return;
-        }
-        result = files_identify(d->files, p->path, &key, &e);
-        if (result == FILES_AWAY)
-                deferred_look_up(d, c, in, on_identified);
         else
-                unlock_identified(d, c, &in->request, result == FILES_OK, key);
+                deferred_identify(d, c, in, p->path, unlock_identified);
 }
 
 bool locking_withdraw(struct dispatch *d, struct request *q, int code)

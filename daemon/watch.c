@@ -64,40 +64,21 @@ static void add(struct dispatch *d, struct client *c, const struct pl_request *r
         dispatch_answer_empty(d, c, &r->id);
 }
 
-static void on_found(void *arg, uint64_t ticket, const struct files_found *found)
+static void identified(struct dispatch *d, struct client *c, struct incoming *in, const struct files_found *found)
 {
-        struct kept *k = arg;
-        struct dispatch *d = k->d;
-        struct client *c = k->client;
-
-        (void)ticket;
-        if (c != NULL) {
-                c->looked_up = NULL;
-                add(d, c, &k->incoming.request, found->result == FILES_OK ? &found->key : NULL);
-        }
-        kept_remove(&d->looked_up, k);
-        if (c != NULL)
-                deferred_release(d, c);
+        add(d, c, &in->request, found->result == FILES_OK ? &found->key : NULL);
 }
 
 void watch_begin(struct dispatch *d, struct client *c, struct incoming *in)
 {
         const struct pl_request *r = &in->request;
-        enum files_result result = FILES_ERROR;
-        struct table_key key;
-        struct file_error e;
 
-        if (c->watch_count >= PL_WATCHES_PER_SESSION_MAX) {
+        if (c->watch_count >= PL_WATCHES_PER_SESSION_MAX)
                 dispatch_refuse_limit(d, c, &r->id, "watches_per_session", "this session watches too much");
-                return;
-        }
-        /* By identity too: other names of the file are watched with it. */
-        if (r->watch.path != NULL)
-                result = files_identify(d->files, r->watch.path, &key, &e);
-        if (result == FILES_AWAY)
-                deferred_look_up(d, c, in, on_found);
+        else if (r->watch.path != NULL)         /* by identity too: other names of the file are watched with it */
+                deferred_identify(d, c, in, r->watch.path, identified);
         else
-                add(d, c, r, result == FILES_OK ? &key : NULL);
+                add(d, c, r, NULL);
 }
 
 void watch_end(struct dispatch *d, struct client *c)
