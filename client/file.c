@@ -1,6 +1,7 @@
 /* Files: opened by their path, or attached to a descriptor of the caller's. */
 #include "internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -28,6 +29,8 @@ int portalock_open(portalock_session *s, const char *path, portalock_file **out)
         *out = NULL;
         if (e != 0)
                 return e;
+        if (path[0] == '\0')
+                return client_fail_os(s, ENOENT, "open", path); /* else it would be the current folder */
         absolute = os_absolute(path);
         if (absolute == NULL)
                 return client_no_memory(s);
