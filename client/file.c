@@ -30,7 +30,7 @@ int portalock_open(portalock_session *s, const char *path, portalock_file **out)
         if (e != 0)
                 return e;
         if (path[0] == '\0')
-                return client_fail_os(s, ENOENT, "open", "''");
+                return client_fail_os(s, ENOENT, "open", path); /* else it would be the current folder */
         absolute = os_absolute(path);
         if (absolute == NULL)
                 return client_no_memory(s);

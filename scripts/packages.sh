@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2034
 # Shared by quickstart and check: the Debian packages that portalock needs, and how to get those that are missing.
 PACKAGES_BUILD="gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libcjson-dev uthash-dev"
-PACKAGES_TEST="clang libclang-rt-14-dev libcmocka-dev bats python3 util-linux procps"
+PACKAGES_TEST="clang libclang-rt-14-dev libcmocka-dev bats python3 util-linux procps binutils"
 
 # install_packages NAME...: installs what dpkg does not know as installed; needs root (or sudo) only then.
 install_packages() {

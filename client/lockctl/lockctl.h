@@ -67,6 +67,8 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int bad_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same for what getopt_long() refused with `refusal` ('?' or ':'), having been given `shorts` and opterr = 0. */
 int bad_option(const char *command, int refusal, char **argv, const char *shorts);
+/* What was printed to stdout, now; finish_output() tells if that failed. */
+void flush_output(void);
 /* The exit code to end with: `code`, unless what was printed to stdout did not get there. */
 int finish_output(int code);
 /* "make[1234] (alice)": who it is, in as many words as are known. */

@@ -38,6 +38,11 @@ int64_t os_spawn(char **argv, int keep);
 int os_exec(char **argv, const int *keep, size_t count);
 void os_kill(int64_t child, int signal_number);
 
+/* Has `fd` come from whoever started us, open? What we open ourselves is never inherited. */
+bool os_is_inherited(int fd);
+/* Shall commands get it? */
+void os_set_inherited(int fd, bool inherited);
+
 /* ---- without a daemon (direct.c) ---- */
 
 enum os_direct { OS_DIRECT_OK, OS_DIRECT_BUSY, OS_DIRECT_TIMED_OUT, OS_DIRECT_NO_FILE, OS_DIRECT_FAILED };

@@ -109,14 +109,31 @@ int bad_option(const char *command, int refusal, char **argv, const char *shorts
         return bad_usage(command, "unknown option '%s'", argv[optind - 1]);
 }
 
-int finish_output(int code)
+static int output_error;        /* of the first flush that failed */
+
+void flush_output(void)
 {
         bool failed = ferror(stdout) != 0;
 
         errno = 0;
         if (fflush(stdout) == 0 && !failed)
+                return;
+        if (output_error == 0)
+                output_error = errno != 0 ? errno : EIO;
+}
+
+int finish_output(int code)
+{
+        flush_output();
+        if (output_error == 0)
                 return code;
-        complain("cannot write the output: %s", errno != 0 ? strerror(errno) : "write error");
+        if (strcmp(tool, "flock") == 0) {
+                if (output_error == EBADF)
+                        return code;    /* it was closed on purpose */
+                complain("write error: %s", strerror(output_error));
+                return EXIT_CONFLICT;   /* so does flock(1), also after a command */
+        }
+        complain("cannot write the output: %s", strerror(output_error));
         return code != 0 ? code : EXIT_NO_OUTPUT;
 }
 

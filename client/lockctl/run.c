@@ -138,7 +138,7 @@ static int lock_by_daemon(struct run *r)
         e = open_or_attach(r);
         if (e != 0)
                 return e;
-        waiting_begin(&r->waiting, name_of(o), o->verbose);
+        waiting_begin(&r->waiting, name_of(o), o->verbose, o->is_flock);
         r->over = false;
         e = portalock_lock_start(r->file, flags, o->timeout_ms, on_locked, r);
         if (e != 0)
@@ -272,6 +272,8 @@ static int run_command(struct run *r)
         bool listens = r->session != NULL;
         int64_t timeout;
 
+        if (r->o->close_in_command)
+                os_set_inherited(r->fd, false);
         r->child = os_spawn(r->o->command, r->o->close_in_command ? -1 : r->fd);
         if (r->child < 0)
                 return not_run(r, (int)-r->child);
@@ -310,7 +312,7 @@ static int act(struct run *r, int64_t began_us)
                 return 0;
         if (r->o->verbose && r->o->is_flock)
                 printf("flock: executing %s\n", r->o->command[0]);
-        fflush(stdout);
+        flush_output();
         tell_command(r);
         code = r->o->no_fork ? become_command(r) : run_command(r);
         if (r->o->path == NULL || r->session != NULL)
@@ -340,6 +342,9 @@ int run_all(const struct run_options *o)
         int e, code = -1;
 
         os_catch_signals();
+        /* One that was not open when we began may be by now: the daemon's socket, what guards stdio. */
+        if (o->path == NULL && !os_is_inherited(o->fd))
+                return system_failure(&r, false, EBADF);
         if (o->unlock)
                 return unlock_and_run(&r, began_us);
         e = lock_by_daemon(&r);

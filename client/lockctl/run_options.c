@@ -5,21 +5,26 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define SECONDS_MAX 1e9 /* 31 years */
+
 enum { REQUIRE_DAEMON = 256, VERBOSE, DESCRIPTOR, ON_LOST, UNSUPPORTED };
 
-static const char shorts[] = "+:sexnuoFw:E:hV"; /* '+': options after FILE belong to the command */
+/* '+': options after FILE belong to the command. ':': we say ourselves what is wrong; as flock getopt does, in its words. */
+static const char shorts[] = "+:sexnuoFw:E:hV";
+static const char flock_shorts[] = "+sexnuoFw:E:hV";
 
 static const struct option longs[] = {
         {"shared", no_argument, NULL, 's'},
         {"exclusive", no_argument, NULL, 'x'},
         {"unlock", no_argument, NULL, 'u'},
-        {"nonblock", no_argument, NULL, 'n'},
         {"nonblocking", no_argument, NULL, 'n'},
+        {"nonblock", no_argument, NULL, 'n'},
         {"nb", no_argument, NULL, 'n'},
         {"timeout", required_argument, NULL, 'w'},
         {"wait", required_argument, NULL, 'w'},
@@ -82,46 +87,90 @@ static int mistake(const struct run_options *o, const char *format, ...)
         return EXIT_BAD_USAGE;
 }
 
-/* Seconds with a fraction -> milliseconds, rounded up. False for anything else. */
-static bool parse_seconds(const char *text, int64_t *ms)
+/* Seconds with a fraction -> milliseconds, rounded up. */
+static int64_t milliseconds(double seconds)
 {
-        char *end;
-        double seconds;
+        int64_t ms = (int64_t)(seconds * 1000);
 
-        if (text[0] == '\0' || strspn(text, "0123456789.") != strlen(text))
-                return false;
-        errno = 0;
-        seconds = strtod(text, &end);
-        if (errno != 0 || *end != '\0' || end == text || seconds > 1e9)
-                return false;
-        *ms = (int64_t)(seconds * 1000);
-        if ((double)*ms < seconds * 1000)
-                (*ms)++;
-        return true;
+        return (double)ms < seconds * 1000 ? ms + 1 : ms;
 }
 
-static bool parse_number(const char *text, long max, int *out)
+/* -1, or the exit code of a mistake. */
+static int take_seconds(struct run_options *o, const char *text)
+{
+        char *end;
+        double seconds = strtod(text, &end);
+        bool is_number = end != text && *end == '\0';
+
+        if (!o->is_flock) {
+                if (!is_number || strspn(text, "0123456789.") != strlen(text) || seconds > SECONDS_MAX)
+                        return mistake(o, "-w takes seconds, perhaps with a fraction, not '%s'", text);
+        } else if (!is_number) {
+                return mistake(o, "invalid timeout value: '%s'", text);
+        } else if (!(seconds > -1e-6 && seconds < (double)INT64_MAX)) {
+                complain("cannot set up timer: %s", strerror(EINVAL));  /* less than nothing, inf, nan */
+                return EXIT_SYSTEM;
+        } else if (seconds > SECONDS_MAX) {
+                seconds = SECONDS_MAX;
+        }
+        o->timeout_ms = milliseconds(seconds > 0 ? seconds : 0);
+        return -1;
+}
+
+/* 0; EINVAL: no number; ERANGE: one that is no int. */
+static int parse_int(const char *text, int *out)
 {
         char *end;
         long n;
 
         errno = 0;
         n = strtol(text, &end, 10);
-        if (errno != 0 || end == text || *end != '\0' || n < 0 || n > max)
-                return false;
+        if (end == text || *end != '\0')
+                return EINVAL;
+        if (errno != 0 || n < INT_MIN || n > INT_MAX)
+                return ERANGE;
         *out = (int)n;
-        return true;
+        return 0;
+}
+
+/* flock's words for a number that is none. */
+static int bad_number(const struct run_options *o, const char *what, const char *text, int error)
+{
+        return mistake(o, "%s: '%s'%s%s", what, text, error == ERANGE ? ": " : "", error == ERANGE ? strerror(error) : "");
+}
+
+static int take_conflict_code(struct run_options *o, const char *text)
+{
+        int code = 0, error = parse_int(text, &code);
+
+        if (error == 0 && code >= 0 && code <= 255) {
+                o->conflict_code = code;
+                return -1;
+        }
+        if (!o->is_flock)
+                return mistake(o, "-E takes an exit code from 0 to 255, not '%s'", text);
+        return error != 0 ? bad_number(o, "invalid exit code", text, error) : mistake(o, "exit code out of range (expected 0 to 255)");
+}
+
+static int take_descriptor(struct run_options *o, const char *text)
+{
+        int fd = -1, error = parse_int(text, &fd);
+
+        if (error != 0)
+                return bad_number(o, "bad file descriptor", text, error);
+        if (fd < 0) {
+                complain("%d: %s", fd, strerror(EBADF));
+                return EXIT_BAD_LOCK;
+        }
+        o->fd = fd;
+        return -1;
 }
 
 static int refuse_option(const struct run_options *o, int refusal, char **argv)
 {
         if (!o->is_flock)
                 return bad_option("run", refusal, argv, shorts);
-        if (refusal == ':')
-                fprintf(stderr, "flock: option requires an argument -- '%s'\n", argv[optind - 1]);
-        else
-                fprintf(stderr, "flock: unrecognized option '%s'\n", argv[optind - 1]);
-        fputs("Try 'flock --help' for more information.\n", stderr);
+        fputs("Try 'flock --help' for more information.\n", stderr);   /* the rest has getopt said */
         return EXIT_BAD_USAGE;
 }
 
@@ -150,17 +199,11 @@ static int take_option(struct run_options *o, int c, char **argv, int *mode, boo
                 o->no_fork = true;
                 break;
         case 'w':
-                if (!parse_seconds(optarg, &o->timeout_ms))
-                        return o->is_flock ? mistake(o, "invalid timeout value: '%s'", optarg) : mistake(o, "-w takes seconds, perhaps with a fraction, not '%s'", optarg);
-                break;
+                return take_seconds(o, optarg);
         case 'E':
-                if (!parse_number(optarg, 255, &o->conflict_code))
-                        return o->is_flock ? mistake(o, "exit code out of range (expected 0 to 255)") : mistake(o, "-E takes an exit code from 0 to 255, not '%s'", optarg);
-                break;
+                return take_conflict_code(o, optarg);
         case DESCRIPTOR:
-                if (!parse_number(optarg, 1 << 30, &o->fd))
-                        return mistake(o, "bad file descriptor: '%s'", optarg);
-                break;
+                return take_descriptor(o, optarg);
         case VERBOSE:
                 o->verbose = true;
                 break;
@@ -188,18 +231,21 @@ static int take_option(struct run_options *o, int c, char **argv, int *mode, boo
         return -1;
 }
 
+static bool is_shell_word(const char *word)
+{
+        return strcmp(word, "-c") == 0 || strcmp(word, "--command") == 0;
+}
+
 /* What stands behind the options: FILE COMMAND..., FILE -c STRING, NUMBER; behind --fd COMMAND..., -c STRING, or nothing. */
 static int take_words(struct run_options *o, int count, char **words)
 {
         if (o->fd < 0) {
                 if (count == 0)
                         return mistake(o, o->is_flock ? "requires file descriptor, file or directory" : "the lock file is missing");
-                if (count == 1) {
-                        if (parse_number(words[0], 1 << 30, &o->fd))
-                                return -1;
-                        return o->is_flock ? mistake(o, "bad file descriptor: '%s'", words[0])
-                                           : mistake(o, "the command to run under '%s' is missing (a descriptor's number alone would need none)", words[0]);
-                }
+                if (count == 1 && !o->is_flock && parse_int(words[0], &(int){0}) == EINVAL)
+                        return mistake(o, "the command to run under '%s' is missing (a descriptor's number alone would need none)", words[0]);
+                if (count == 1)
+                        return take_descriptor(o, words[0]);
                 o->path = words[0];
                 count--;
                 words++;
@@ -207,7 +253,7 @@ static int take_words(struct run_options *o, int count, char **words)
         if (count == 0)
                 return -1;
         o->command = words;
-        if (strcmp(words[0], "-c") == 0 || strcmp(words[0], "--command") == 0) {
+        if (is_shell_word(words[0])) {
                 const char *shell = getenv("SHELL");
 
                 if (count != 2)
@@ -226,12 +272,14 @@ int run_parse(int argc, char **argv, bool is_flock, struct run_options *o)
         bool nonblock = false;
 
         *o = (struct run_options){.is_flock = is_flock, .timeout_ms = -1, .conflict_code = EXIT_CONFLICT, .fd = -1};
-        opterr = 0;
+        opterr = is_flock;
         if (is_flock && argc < 2) {
                 fputs("flock: not enough arguments\nTry 'flock --help' for more information.\n", stderr);
                 return EXIT_BAD_USAGE;
         }
-        while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+        /* Behind --fd NUMBER, -c is no option but the beginning of the words. */
+        while (!(o->fd >= 0 && optind < argc && is_shell_word(argv[optind])) &&
+               (c = getopt_long(argc, argv, is_flock ? flock_shorts : shorts, longs, NULL)) != -1) {
                 code = take_option(o, c, argv, &mode, &nonblock);
                 if (code >= 0)
                         return code;

@@ -11,11 +11,11 @@
 #define PATIENCE_MS 1000        /* short waits are nobody's business */
 #define REFRESH_MS 1000
 
-void waiting_begin(struct waiting *w, const char *name, bool verbose)
+void waiting_begin(struct waiting *w, const char *name, bool verbose, bool quiet)
 {
         *w = (struct waiting){.name = name, .on_terminal = os_is_terminal(2), .at_once = verbose, .since_ms = os_now_ms(), .held_ms = -1};
         w->next_ms = w->on_terminal && !verbose ? w->since_ms + PATIENCE_MS : -1;
-        if (!w->on_terminal && !verbose)
+        if (!w->on_terminal && (!verbose || quiet))
                 w->name = NULL; /* nobody looks */
 }
 

@@ -125,6 +125,10 @@ int os_open(const char *path, bool for_writing)
                         break;
                 /* Neither there nor not there: a link to what is still to be made. */
                 fd = open(path, flags | O_CREAT | (i == 0 ? O_EXCL : 0), 0666);
+                if (fd < 0 && errno == EISDIR) {
+                        fd = open(path, flags); /* "missing/": it must not be made, or has been meanwhile */
+                        break;
+                }
                 if (fd >= 0 || errno != EEXIST)
                         break;
         }

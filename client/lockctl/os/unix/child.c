@@ -72,13 +72,25 @@ int64_t os_spawn(char **argv, int keep)
         return error != 0 ? -error : pid;
 }
 
+bool os_is_inherited(int fd)
+{
+        int flags = fcntl(fd, F_GETFD);
+
+        return flags >= 0 && (flags & FD_CLOEXEC) == 0;
+}
+
+void os_set_inherited(int fd, bool inherited)
+{
+        (void)fcntl(fd, F_SETFD, inherited ? 0 : FD_CLOEXEC);
+}
+
 int os_exec(char **argv, const int *keep, size_t count)
 {
         size_t i;
 
         for (i = 0; i < count; i++) {
                 if (keep[i] >= 0)
-                        (void)fcntl(keep[i], F_SETFD, 0);
+                        os_set_inherited(keep[i], true);
         }
         os_release_signals();
         execvp(argv[0], argv);

@@ -33,6 +33,8 @@ static int open_lock_file(const char *path, int mode)
                 if (fd >= 0 || errno != ENOENT)
                         return fd;
                 fd = open(path, flags | O_CREAT | (i == 0 ? O_EXCL : 0), 0666);
+                if (fd < 0 && errno == EISDIR)
+                        return open(path, flags);       /* "missing/": it must not be made, or has been meanwhile */
                 if (fd >= 0 || errno != EEXIST)
                         return fd;
         }
