@@ -16,7 +16,10 @@ struct mounts;
 struct mounts *mounts_create(uv_loop_t *loop);
 void mounts_destroy(struct mounts *m);  /* the loop must run once more */
 
-/* What is not known to be local is not local. `mount_id` 0: unknown; then, and in another mount namespace, the device decides. */
+/*
+ * What is not known to be local is not local. `mount_id` 0: unknown; then, and in another mount namespace, the device decides. Of a mount that we cannot
+ * see at all (in a chroot, the one that holds our root) a file system on a block device is taken for local.
+ */
 bool mounts_is_local(struct mounts *m, uint64_t mount_id, uint64_t device);
 
 #endif

@@ -148,5 +148,5 @@ bool mounts_is_local(struct mounts *m, uint64_t mount_id, uint64_t device)
                 if (m->rows[i].device == device)
                         return m->rows[i].local;
         }
-        return false;
+        return major((dev_t)device) != 0;
 }
