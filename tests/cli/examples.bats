@@ -12,8 +12,9 @@ example() {
         mkfifo "$name.input"
         exec {input}<>"$name.input"
         INPUT[$name]=$input
+        : >"$name.seen" # before anybody looks
         "$EXAMPLES/example_$name" "$@" <"$name.input" >"$name.seen" 2>"$name.err" 3>&- {input}>&- &
-        PIDS[$name]=$!
+        PIDS["$name"]=$!
 }
 declare -gA INPUT=()
 

@@ -2,6 +2,7 @@
 # Called by the name flock, lockctl is flock(1): every case runs with ours and with the system's, under the same assertions.
 # shellcheck disable=SC2016 # what is in single quotes is for an inner shell
 # shellcheck disable=SC2030,SC2031 # each test is a subshell, and means to be one
+# shellcheck disable=SC2317 # functions are called by their names
 # shellcheck disable=SC2153,SC2154 # CHILD, PARENT and PIDS are the helper's; stderr is set by run
 load helper
 
@@ -15,12 +16,12 @@ as() {
         local who=$1
         shift
         [ -e "$DIR/$who/bin" ] || prepare "$who"
-        cd "$DIR/$who"
+        cd "$DIR/$who" || return
         local PATH=$DIR/$who/bin:$PATH OURS=yes
         [ "$who" = ours ] || OURS=no
         echo "# with $who flock"
         "$@"
-        cd "$DIR"
+        cd "$DIR" || return
 }
 
 # both FUNCTION: it may leave holders behind.
@@ -36,6 +37,7 @@ let_go() {
                 release "$name"
                 eventually ended "${PIDS[$name]}"
         done
+        # shellcheck disable=SC2034 # the helper's
         PIDS=() GO=() READY=()
 }
 
@@ -50,10 +52,10 @@ same() {
                         return 1
                 }
         done
-        [ "$(<ours/code)" -eq "$1" ] && [ "$(<ours/out)" = "${3-}" ] || {
+        if [ "$(<ours/code)" -ne "$1" ] || [ "$(<ours/out)" != "${3-}" ]; then
                 echo "$2: $(<ours/code), $(<ours/out)"
                 return 1
-        }
+        fi
 }
 
 in_shell() {

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # PATIENCE and PIDS are the helper's
+# shellcheck disable=SC2034,SC2154 # PIDS is the helper's
 # Commands on a pseudo terminal, by script(1). What they write there is in NAME.screen; what they are to read comes by `keys NAME TEXT`.
 #
 
@@ -10,10 +10,10 @@ on_terminal() {
         mkfifo "$name.keys"
         exec {go}<>"$name.keys"
         KEYS[$name]=$go
+        : >"$name.screen" # before anybody looks
         # What runs in the background here ignores keys like ^C, which would be inherited.
-        # shellcheck disable=SC2034 # the helper's
         env --default-signal=INT,QUIT script -qefc "stty cols 200; exec $(printf '%q ' "$@")" /dev/null <"$name.keys" >"$name.screen" 2>&1 3>&- {go}>&- &
-        PIDS[$name]=$!
+        PIDS["$name"]=$!
 }
 declare -gA KEYS=()
 
@@ -22,7 +22,7 @@ keys() { # NAME TEXT
 }
 
 says() { # NAME REGEX
-        [ -e "$1.screen" ] && tr '\r' '\n' <"$1.screen" | sed 's/\x1b\[K//g' | grep -qE "$2"
+        tr '\r' '\n' <"$1.screen" | sed 's/\x1b\[K//g' | grep -qE "$2"
 }
 
 terminal_ends() { # NAME CODE

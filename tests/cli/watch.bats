@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # lockctl watch, break and list --watch: seeing and doing something about it.
 # shellcheck disable=SC2016 # what is in single quotes is for an inner shell
+# shellcheck disable=SC2030,SC2031 # each test is a subshell, and means to be one
 # shellcheck disable=SC2154 # PIDS is the helper's; stderr is set by run
 load helper
 load terminal
@@ -15,9 +16,10 @@ watching() {
         local name=$1 file=$2
         ln -s "$(type -P true)" knock
         "$LOCKCTL" run "$file" true # a daemon
+        : >"$name.seen" # before anybody looks
         # shellcheck disable=SC2086 # an option or none
         "$LOCKCTL" watch ${3-} ${4-} >"$name.seen" 2>"$name.err" 3>&- &
-        PIDS[$name]=$!
+        PIDS["$name"]=$!
         sees_something() {
                 "$LOCKCTL" run "$file" true
                 [ -s "$name.seen" ]
@@ -40,7 +42,7 @@ sleeper() { # NAME WORD...
         local name=$1
         shift
         "$LOCKCTL" run "$@" sleep 100 >"$name.out" 2>"$name.err" 3>&- &
-        PIDS[$name]=$!
+        PIDS["$name"]=$!
         eventually has_child "$name"
 }
 has_child() { CHILD=$(pgrep -P "${PIDS[$1]}"); }
@@ -231,7 +233,7 @@ $DIR/f LOCK_SH ${PIDS[b]} 1 10m00s $(id -u) lockctl" ]
         run -0 "$LOCKCTL" list -n -o LOCK,SESSION,TOKEN,AGE-MS,AGE f
         [[ "$(tr -s ' ' <<<"${lines[0]}")" =~ ^\ ?[0-9]+\ [0-9]+\ [0-9]+\ [0-9]+\ [0-9]+m?s$ ]]
         local bad
-        for bad in '' , FROB PID, ,PID 'PID, USER' "$(printf 'PID,%.0s' {1..100})PID"; do
+        for bad in '' ',' FROB 'PID,' ',PID' 'PID, USER' "$(printf 'PID,%.0s' {1..100})PID"; do
                 run -64 "$LOCKCTL" list -o "$bad"
                 one_line
         done
@@ -259,6 +261,7 @@ $DIR/f LOCK_SH ${PIDS[b]} 1 10m00s $(id -u) lockctl" ]
 
 @test "list: --watch shows it again after each change" {
         hold a "$LOCKCTL" run f
+        : >w.seen
         "$LOCKCTL" list --watch -n -o PID,STATE >w.seen 2>w.err 3>&- &
         PIDS[w]=$!
         shown() { [[ "$(sed 's/^ *//' w.seen)" == *"$1"* ]]; }
