@@ -162,7 +162,7 @@ rows() {
 }
 
 @test "list: names with spaces, newlines and escape sequences cannot break rows" {
-        local name=$'two words\nnew line\t\e[2J\x7f\u009b31m'
+        local name=$'two words\nnew line\t\e[2J\x7f\xc2\x9b31m'
         local command=$'c\nd \e[1m'
         # A lockctl names itself after the command that it runs.
         printf '#!/bin/sh\nexec "$@"\n' >"$command"

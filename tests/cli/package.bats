@@ -36,7 +36,7 @@ works() {
 @test "package: another project finds it with find_package, shared and static" {
         install_once
         unless_sanitized
-        cmake -S "$HERE/../package" -B build -DCMAKE_PREFIX_PATH="$PREFIX" -DCMAKE_C_FLAGS="-Wall -Wextra -Werror" >cmake.log
+        cmake -G Ninja -S "$HERE/../package" -B build -DCMAKE_PREFIX_PATH="$PREFIX" -DCMAKE_C_FLAGS="-Wall -Wextra -Werror" >cmake.log
         cmake --build build >>cmake.log
         run -0 ldd build/outside_shared
         has "libportalock.so.0 => $LIBDIR/"
@@ -53,7 +53,7 @@ works() {
         for version in 0.2 1.0; do
                 mkdir "$version"
                 sed "s/portalock 0.1/portalock $version/" "$HERE/../package/CMakeLists.txt" >"$version/CMakeLists.txt"
-                run ! cmake -S "$version" -B "$version/build" -DCMAKE_PREFIX_PATH="$PREFIX"
+                run ! cmake -G Ninja -S "$version" -B "$version/build" -DCMAKE_PREFIX_PATH="$PREFIX"
                 has "portalock"
         done
 }

@@ -83,6 +83,8 @@ class Socket(unittest.TestCase):
         os.chown(runtime, uid, uid)
         os.chmod(self.folder, 0o755)
         env["XDG_RUNTIME_DIR"] = runtime
+        program = shutil.copy(PORTALOCKD, self.folder)  # the build may stand where that user may not go
+        os.chmod(program, 0o755)
         for prepare, word in (
             (lambda f: os.mkdir(f, 0o755), "mode 0700"),
             (lambda f: os.mkdir(f, 0o700) or os.chown(f, 1, 1), "another user"),
@@ -92,7 +94,7 @@ class Socket(unittest.TestCase):
             prepare(folder)
             if not os.path.islink(folder) and os.stat(folder).st_uid == 0:
                 os.chown(folder, uid, uid)
-            p = subprocess.run([PORTALOCKD], env=env, user=uid, group=uid, capture_output=True, text=True, timeout=PATIENCE)
+            p = subprocess.run([program], env=env, user=uid, group=uid, capture_output=True, text=True, timeout=PATIENCE)
             self.assertEqual(p.returncode, 1, p.stderr)
             self.assertIn(word, p.stderr)
             os.unlink(folder) if os.path.islink(folder) else os.rmdir(folder)
