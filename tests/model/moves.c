@@ -127,6 +127,12 @@ static void cancel_upgrade_of(const struct hold *h)
         }
 }
 
+/* Closed without an unlock: what it bore lives on, unless a conversion has cost it that and the table does not know yet. */
+static void keep_left_over(const struct hold *h)
+{
+        w.left_over[h->bearer] = fake_bears(w.os, (int)h->bearer) == OSLOCK_NONE ? TABLE_NONE : h->mode;
+}
+
 void unlock(struct hold *h, bool close_only)
 {
         struct table_event ev = {.kind = EV_UNLOCK, .session = h->session, .lock = h->lock, .close_only = close_only};
@@ -135,7 +141,7 @@ void unlock(struct hold *h, bool close_only)
         h->live = false;
         w.left = true;
         if (close_only)
-                w.left_over[h->bearer] = h->mode;
+                keep_left_over(h);
         else if (!is_held(h->bearer))
                 w.left_over[h->bearer] = TABLE_NONE;
         step(&ev);
@@ -287,7 +293,7 @@ static void leave_behind(struct hold *h)
 {
         h->live = false;
         if (!h->shared)
-                w.left_over[h->bearer] = h->mode;
+                keep_left_over(h);
 }
 
 void end_session(uint64_t session)
