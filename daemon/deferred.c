@@ -64,12 +64,12 @@ static void look_up(struct dispatch *d, struct client *c, struct incoming *in, c
         struct kept *k = kept_add(&d->looked_up, d, c, in);
 
         if (k == NULL) {
-                dispatch_refuse(d, c, &in->request.id, PL_E_INTERNAL_ERROR, "out of memory");
+                dispatch_refuse_for_memory(d, c, &in->request.id);
                 return;
         }
         k->then = then;
         if (files_look_up(d->files, path, FILES_TO_IDENTIFY, on_found, k, 0) != 0) {
-                dispatch_refuse(d, c, &k->incoming.request.id, PL_E_INTERNAL_ERROR, "out of memory");
+                dispatch_refuse_for_memory(d, c, &k->incoming.request.id);
                 kept_remove(&d->looked_up, k);
                 return;
         }
@@ -102,7 +102,7 @@ void deferred_add(struct dispatch *d, struct client *c, struct incoming *in)
         bool has_fd = in->has_fd;
 
         if (kept_add(&c->deferred, d, c, in) == NULL) {
-                dispatch_refuse(d, c, &in->request.id, PL_E_INTERNAL_ERROR, "out of memory");
+                dispatch_refuse_for_memory(d, c, &in->request.id);
                 return;
         }
         c->deferred_fds += has_fd;

@@ -63,9 +63,9 @@ void dispatch_flush(struct dispatch *d, const struct client *c, bool wanted)
         d->out.failed = false;
 }
 
-static bool wants(const struct pl_id *id)
+void dispatch_flush_answer(struct dispatch *d, const struct client *c, const struct pl_id *id)
 {
-        return id->kind != PL_ID_NONE;
+        dispatch_flush(d, c, id->kind != PL_ID_NONE);
 }
 
 void dispatch_refuse(struct dispatch *d, const struct client *c, const struct pl_id *id, int code, const char *text)
@@ -74,7 +74,12 @@ void dispatch_refuse(struct dispatch *d, const struct client *c, const struct pl
 
         pl_error_begin(&w, &d->out, id, code, text);
         pl_error_end(&w);
-        dispatch_flush(d, c, wants(id));
+        dispatch_flush_answer(d, c, id);
+}
+
+void dispatch_refuse_for_memory(struct dispatch *d, const struct client *c, const struct pl_id *id)
+{
+        dispatch_refuse(d, c, id, PL_E_INTERNAL_ERROR, "out of memory");
 }
 
 void dispatch_refuse_member(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *member, const char *text)
@@ -84,7 +89,7 @@ void dispatch_refuse_member(struct dispatch *d, const struct client *c, const st
         pl_error_begin(&w, &d->out, id, PL_E_INVALID_PARAMS, text);
         pl_write_string(&w, "member", member);
         pl_error_end(&w);
-        dispatch_flush(d, c, wants(id));
+        dispatch_flush_answer(d, c, id);
 }
 
 void dispatch_refuse_limit(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *limit, const char *text)
@@ -94,7 +99,7 @@ void dispatch_refuse_limit(struct dispatch *d, const struct client *c, const str
         pl_error_begin(&w, &d->out, id, PL_E_LIMIT, text);
         pl_write_string(&w, "limit", limit);
         pl_error_end(&w);
-        dispatch_flush(d, c, wants(id));
+        dispatch_flush_answer(d, c, id);
 }
 
 void dispatch_refuse_os(struct dispatch *d, const struct client *c, const struct pl_id *id, const struct file_error *e, const char *path)
@@ -107,7 +112,7 @@ void dispatch_refuse_os(struct dispatch *d, const struct client *c, const struct
         pl_write_string(&w, "syscall", e->syscall);
         pl_write_string(&w, "errno", pl_errno_name(e->error));
         pl_error_end(&w);
-        dispatch_flush(d, c, wants(id));
+        dispatch_flush_answer(d, c, id);
 }
 
 void dispatch_answer_empty(struct dispatch *d, const struct client *c, const struct pl_id *id)
@@ -116,7 +121,7 @@ void dispatch_answer_empty(struct dispatch *d, const struct client *c, const str
 
         pl_reply_begin(&w, &d->out, id);
         pl_reply_end(&w);
-        dispatch_flush(d, c, wants(id));
+        dispatch_flush_answer(d, c, id);
 }
 
 /* ---- the small methods ---- */
@@ -153,7 +158,7 @@ static void hello(struct dispatch *d, struct client *c, const struct pl_request 
         pl_write_integer(&w, "reclaim_window_ms", PL_RECLAIM_WINDOW_MS);
         pl_write_close(&w, '}');
         pl_reply_end(&w);
-        dispatch_flush(d, c, wants(&r->id));
+        dispatch_flush_answer(d, c, &r->id);
 }
 
 void dispatch_outside_refreshed(void *arg)
@@ -215,7 +220,7 @@ static void stats(struct dispatch *d, const struct client *c, const struct pl_re
         pl_write_close(&w, ']');
         pl_write_close(&w, '}');
         pl_reply_end(&w);
-        dispatch_flush(d, c, wants(&r->id));
+        dispatch_flush_answer(d, c, &r->id);
 }
 
 static void stop(struct dispatch *d, const struct client *c, const struct pl_request *r)

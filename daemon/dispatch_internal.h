@@ -64,8 +64,11 @@ struct dispatch {
 
 /* Send what is in d->out to the client and empty it. `wanted` false: only empty it. */
 void dispatch_flush(struct dispatch *d, const struct client *c, bool wanted);
+/* The same for the answer to request `id`: one without id is not answered. */
+void dispatch_flush_answer(struct dispatch *d, const struct client *c, const struct pl_id *id);
 /* An error without further data; nothing is sent for a request without id. */
 void dispatch_refuse(struct dispatch *d, const struct client *c, const struct pl_id *id, int code, const char *text);
+void dispatch_refuse_for_memory(struct dispatch *d, const struct client *c, const struct pl_id *id);
 void dispatch_refuse_member(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *member, const char *text);
 void dispatch_refuse_limit(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *limit, const char *text);
 void dispatch_refuse_os(struct dispatch *d, const struct client *c, const struct pl_id *id, const struct file_error *e, const char *path);

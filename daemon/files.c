@@ -33,7 +33,6 @@ struct file {
         UT_hash_handle hh;
 };
 
-
 static int by_description(const void *a, const void *b)
 {
         const struct bearer *x = a, *y = b;

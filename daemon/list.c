@@ -15,7 +15,7 @@ static void write_page(struct dispatch *d, const struct client *c, const struct 
                 return;
         }
         pl_reply_end(&w);
-        dispatch_flush(d, c, r->id.kind != PL_ID_NONE);
+        dispatch_flush_answer(d, c, &r->id);
 }
 
 static void write_none(struct dispatch *d, const struct client *c, const struct pl_request *r)
@@ -26,7 +26,7 @@ static void write_none(struct dispatch *d, const struct client *c, const struct 
         pl_write_open(&w, "locks", '[');
         pl_write_close(&w, ']');
         pl_reply_end(&w);
-        dispatch_flush(d, c, r->id.kind != PL_ID_NONE);
+        dispatch_flush_answer(d, c, &r->id);
 }
 
 static void known(struct dispatch *d, struct client *c, struct incoming *in, const struct table_key *key)

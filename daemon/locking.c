@@ -104,7 +104,7 @@ void locking_refuse_timed_out(struct dispatch *d, const struct client *c, const 
         pl_write_open(&w, "holders", '[');      /* the file is not even open: nobody is known */
         pl_write_close(&w, ']');
         pl_error_end(&w);
-        dispatch_flush(d, c, id->kind != PL_ID_NONE);
+        dispatch_flush_answer(d, c, id);
 }
 
 static void time_is_over(struct dispatch *d, struct request *q)
@@ -134,7 +134,7 @@ static void opened(struct dispatch *d, struct request *q, enum files_result resu
 
 void locking_refuse_for_memory(struct dispatch *d, struct request *q)
 {
-        dispatch_refuse(d, q->client, &q->id, PL_E_INTERNAL_ERROR, "out of memory");
+        dispatch_refuse_for_memory(d, q->client, &q->id);
         locking_forget(d, q);
 }
 
@@ -225,7 +225,7 @@ void locking_lock(struct dispatch *d, struct client *c, struct incoming *in)
                 return;
         q = add_request(d, c, in);
         if (q == NULL) {
-                dispatch_refuse(d, c, &in->request.id, PL_E_INTERNAL_ERROR, "out of memory");
+                dispatch_refuse_for_memory(d, c, &in->request.id);
         } else if (q->by_path) {
                 locking_open(d, q, true);
         } else {
@@ -266,7 +266,7 @@ static void unlock(struct dispatch *d, struct client *c, const struct pl_request
         pl_reply_begin(&w, &d->out, &r->id);
         pl_write_bool(&w, "released", lock != 0);
         pl_reply_end(&w);
-        dispatch_flush(d, c, r->id.kind != PL_ID_NONE);
+        dispatch_flush_answer(d, c, &r->id);
 }
 
 static void unlock_identified(struct dispatch *d, struct client *c, struct incoming *in, const struct files_found *found)
@@ -328,7 +328,7 @@ void locking_cancel(struct dispatch *d, struct client *c, const struct pl_reques
         pl_reply_begin(&w, &d->out, &r->id);
         pl_write_bool(&w, "cancelled", cancelled);
         pl_reply_end(&w);
-        dispatch_flush(d, c, r->id.kind != PL_ID_NONE);
+        dispatch_flush_answer(d, c, &r->id);
 }
 
 /* The oldest one whose time is over while its path is looked up. */

@@ -270,7 +270,7 @@ static void log_wait(struct dispatch *d, struct request *q)
 
         rows_blockers(&d->listing, q, blockers, sizeof blockers);
         log_event(LOG_WARNING, "waiting", "session=%" PRIu64 " pid=%" PRId64 " command=%s mode=%s path=%s waiting_ms=%" PRId64 " blocked_by=%s",
-                  q->client->id, peer->pid, log_quote(peer->command), pl_mode_name((int)q->mode), path_of(d, q, path, sizeof path),
+                  q->client->id, peer->pid, log_quote(peer->command), rows_mode_name(q->mode), path_of(d, q, path, sizeof path),
                   engine_now(d->engine) - q->since_ms, log_quote(blockers));
         q->logged = true;
 }
@@ -283,7 +283,7 @@ void notices_granted(struct dispatch *d, const struct request *q, int64_t waited
         if (!q->logged)
                 return;
         log_event(LOG_WARNING, "granted", "session=%" PRIu64 " pid=%" PRId64 " command=%s mode=%s path=%s waited_ms=%" PRId64, q->client->id,
-                  peer->pid, log_quote(peer->command), pl_mode_name((int)q->mode), path_of(d, q, path, sizeof path), waited_ms);
+                  peer->pid, log_quote(peer->command), rows_mode_name(q->mode), path_of(d, q, path, sizeof path), waited_ms);
 }
 
 static void log_long_waits(struct dispatch *d)

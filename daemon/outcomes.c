@@ -40,11 +40,11 @@ static void reply_granted(struct dispatch *d, struct request *q, const struct ta
         else
                 pl_write_null(&w, "lock");
         pl_write_string(&w, "path", path);
-        pl_write_string(&w, "mode", pl_mode_name((int)fx->mode));
+        pl_write_string(&w, "mode", rows_mode_name(fx->mode));
         pl_write_integer(&w, "token", (int64_t)fx->token);
         pl_write_integer(&w, "waited_ms", fx->waited_ms);
         pl_reply_end(&w);
-        dispatch_flush(d, q->client, q->id.kind != PL_ID_NONE);
+        dispatch_flush_answer(d, q->client, &q->id);
 }
 
 /* It is the file that was meant: the lock is the client's. */
@@ -74,7 +74,7 @@ static void conclude(struct dispatch *d, struct request *q, const struct table_e
         metrics_waited(&d->metrics, fx->waited_ms);
         notices_granted(d, q, fx->waited_ms);
         log_event(LOG_DEBUG, "granted", "session=%llu lock=%llu mode=%s token=%llu path=%s", (unsigned long long)c->id,
-                  (unsigned long long)fx->lock, pl_mode_name((int)fx->mode), (unsigned long long)fx->token, log_quote(q->label));
+                  (unsigned long long)fx->lock, rows_mode_name(fx->mode), (unsigned long long)fx->token, log_quote(q->label));
         reply_granted(d, q, fx);
         if (!fx->relock)
                 watch_request(d, q, "granted", fx);
@@ -138,7 +138,7 @@ static void refused_by_holders(struct dispatch *d, const struct request *q, int 
         pl_error_begin(&w, &d->out, &q->id, code, NULL);
         rows_holders(&d->listing, &w, q->key);
         pl_error_end(&w);
-        dispatch_flush(d, q->client, q->id.kind != PL_ID_NONE);
+        dispatch_flush_answer(d, q->client, &q->id);
 }
 
 /* A second upgrader: each would wait for the other's share. */
@@ -154,7 +154,7 @@ static void refused_by_deadlock(struct dispatch *d, const struct request *q)
                 rows_cycle_step(&d->listing, &w, first.session, q->key, first.mode);
         pl_write_close(&w, ']');
         pl_error_end(&w);
-        dispatch_flush(d, q->client, q->id.kind != PL_ID_NONE);
+        dispatch_flush_answer(d, q->client, &q->id);
 }
 
 void outcome_lost(struct dispatch *d, const struct table_effect *fx)
@@ -183,13 +183,10 @@ void outcome_replied(struct dispatch *d, const struct table_effect *fx)
 
         if (q == NULL)
                 return;         /* its session has ended */
-        if (fx->outcome == OUT_GRANTED) {
-                granted(d, q, fx);
-                return;
-        }
         switch (fx->outcome) {
         case OUT_GRANTED:
-                break;
+                granted(d, q, fx);
+                return;
         case OUT_REFUSED:
                 d->metrics.lock_failed++;
                 refused_by_holders(d, q, PL_E_LOCK_FAILED);
@@ -219,7 +216,7 @@ void outcome_replied(struct dispatch *d, const struct table_effect *fx)
                 dispatch_refuse(d, q->client, &q->id, PL_E_INVALID_REQUEST, "this owner has a waiting request for this file already");
                 break;
         case OUT_LIMIT:
-                dispatch_refuse(d, q->client, &q->id, PL_E_INTERNAL_ERROR, "out of memory");
+                dispatch_refuse_for_memory(d, q->client, &q->id);
                 break;
         }
         locking_forget(d, q);

@@ -11,7 +11,7 @@
 #define COMMAND_KEEP_MS 1000    /* a look into /proc costs 25 us: a client's command is looked up at most so often */
 #define BLOCKERS_NAMED 3
 
-static const char *mode_name(enum table_mode mode)
+const char *rows_mode_name(enum table_mode mode)
 {
         return pl_mode_name(mode == TABLE_EX ? PL_MODE_EX : PL_MODE_SH);
 }
@@ -39,7 +39,7 @@ void rows_holder(const struct listing *l, struct pl_writer *w, const struct tabl
         pl_write_integer(w, "lock", (int64_t)h->lock);
         pl_write_integer(w, "session", (int64_t)h->session);
         rows_peer(l, w, registry_client(l->registry, h->session));
-        pl_write_string(w, "mode", mode_name(h->mode));
+        pl_write_string(w, "mode", rows_mode_name(h->mode));
         pl_write_integer(w, "token", (int64_t)h->token);
         pl_write_integer(w, "held_ms", engine_now(l->engine) - h->since_ms);
         pl_write_integer(w, "handle", h->handle);
@@ -55,7 +55,7 @@ void rows_waiter(const struct listing *l, struct pl_writer *w, const struct tabl
         pl_write_open(w, NULL, '{');
         pl_write_integer(w, "session", (int64_t)t->session);
         rows_peer(l, w, registry_client(l->registry, t->session));
-        pl_write_string(w, "mode", mode_name(t->mode));
+        pl_write_string(w, "mode", rows_mode_name(t->mode));
         pl_write_integer(w, "waiting_ms", engine_now(l->engine) - t->since_ms);
         if (t->deadline_ms == TABLE_NEVER)
                 pl_write_null(w, "timeout_ms");
@@ -80,7 +80,7 @@ void rows_outsider(struct pl_writer *w, const struct outside_holder *o)
         pl_write_open(w, NULL, '{');
         pl_write_integer(w, "pid", pid_of(o));
         pl_write_string(w, "command", o->command);
-        pl_write_string(w, "mode", pl_mode_name(o->exclusive ? PL_MODE_EX : PL_MODE_SH));
+        pl_write_string(w, "mode", rows_mode_name(o->exclusive ? TABLE_EX : TABLE_SH));
         pl_write_close(w, '}');
 }
 
@@ -227,6 +227,6 @@ void rows_cycle_step(const struct listing *l, struct pl_writer *w, uint64_t sess
         pl_write_open(w, NULL, '{');
         rows_peer(l, w, registry_client(l->registry, session));
         pl_write_string(w, "path", path);
-        pl_write_string(w, "mode", mode_name(mode));
+        pl_write_string(w, "mode", rows_mode_name(mode));
         pl_write_close(w, '}');
 }

@@ -6,6 +6,8 @@
 
 #define ROWS_HOLDERS_MAX 16     /* named in one error or notification */
 
+/* "LOCK_SH" or "LOCK_EX" */
+const char *rows_mode_name(enum table_mode mode);
 /* Members pid, uid, command and perhaps client; NULL: nobody known. */
 void rows_peer(const struct listing *l, struct pl_writer *w, struct client *c);
 /* One step of data.cycle: who waits, for which file and mode. */

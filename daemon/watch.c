@@ -49,7 +49,7 @@ static void add(struct dispatch *d, struct client *c, const struct pl_request *r
         struct watcher *w = calloc(1, sizeof *w + strlen(path) + 1);
 
         if (w == NULL) {
-                dispatch_refuse(d, c, &r->id, PL_E_INTERNAL_ERROR, "out of memory");
+                dispatch_refuse_for_memory(d, c, &r->id);
                 return;
         }
         memcpy(w->path, path, strlen(path) + 1);
@@ -143,7 +143,7 @@ static void say(struct dispatch *d, const struct watcher *w, const struct happen
                 pl_write_integer(&out, "lock", (int64_t)h->lock);
         rows_peer(&d->listing, &out, h->client);
         pl_write_string(&out, "path", h->path);
-        pl_write_string(&out, "mode", pl_mode_name(h->mode == TABLE_EX ? PL_MODE_EX : PL_MODE_SH));
+        pl_write_string(&out, "mode", rows_mode_name(h->mode));
         if (h->token != 0)
                 pl_write_integer(&out, "token", (int64_t)h->token);
         pl_write_integer(&out, "time_ms", wall_ms());
