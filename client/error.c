@@ -38,24 +38,19 @@ int client_fail_os(struct portalock_session *s, int error, const char *syscall_n
 int client_take_holders(struct portalock_session *s, const struct pl_json *list)
 {
         const struct pl_json *n;
-        const char *text;
         int count = 0;
 
         for (n = pl_json_first(list); n != NULL && count < HOLDERS_MAX; n = pl_json_next(n), count++) {
                 struct portalock_holder *h = &s->holders[count];
 
-                *h = (struct portalock_holder){.uid = -1, .held_ms = -1, .mode = PORTALOCK_SH, .command = s->commands[count], .client = s->clients[count]};
-                s->commands[count][0] = s->clients[count][0] = '\0';
-                (void)pl_json_integer(pl_json_get(n, "pid"), &h->pid);
-                (void)pl_json_integer(pl_json_get(n, "uid"), &h->uid);
-                (void)pl_json_integer(pl_json_get(n, "held_ms"), &h->held_ms);
-                if (pl_json_string(pl_json_get(n, "command"), &text))
-                        snprintf(s->commands[count], sizeof s->commands[count], "%s", text);
-                if (pl_json_string(pl_json_get(n, "client"), &text))
-                        snprintf(s->clients[count], sizeof s->clients[count], "%s", text);
-                if (pl_json_string(pl_json_get(n, "mode"), &text) && strcmp(text, "LOCK_EX") == 0)
-                        h->mode = PORTALOCK_EX;
+                *h = (struct portalock_holder){.command = s->commands[count], .client = s->clients[count]};
+                h->pid = integer_member(n, "pid", 0);
+                h->uid = integer_member(n, "uid", -1);
+                h->held_ms = integer_member(n, "held_ms", -1);
+                h->mode = mode_member(n, PORTALOCK_SH);
                 h->outside = pl_json_get(n, "lock") == NULL;
+                snprintf(s->commands[count], sizeof s->commands[count], "%s", string_member(n, "command"));
+                snprintf(s->clients[count], sizeof s->clients[count], "%s", string_member(n, "client"));
         }
         return count;
 }

@@ -133,6 +133,12 @@ int conn_pass(struct portalock_session *s, int fd);
 int conn_keep_passed(struct portalock_session *s);
 void conn_close(struct portalock_session *s);
 
+/* ---- members.c ---- */
+int64_t integer_member(const struct pl_json *object, const char *name, int64_t fallback);
+const char *string_member(const struct pl_json *object, const char *name);      /* "" when absent; borrowed */
+/* PORTALOCK_EX or PORTALOCK_SH, as the member `mode` says. */
+int mode_member(const struct pl_json *object, int fallback);
+
 /* ---- request.c ---- */
 /* Begin a line; the caller writes its params, then request_send() or request_drop(). */
 void request_begin(struct portalock_session *s, struct pl_writer *w, const char *method);
@@ -142,10 +148,8 @@ void request_begin(struct portalock_session *s, struct pl_writer *w, const char 
  */
 int64_t request_send(struct portalock_session *s, struct pl_writer *w, int fd, int64_t deadline_ms, request_done *done, void *arg);
 void request_drop(struct portalock_session *s);
-/* The answer must come by `deadline_ms` now. */
-void request_hurry(struct portalock_session *s, int64_t id, int64_t deadline_ms);
-/* Take back request `id`: its answer still comes, CANCELLED or what was decided before. */
-void request_cancel(struct portalock_session *s, int64_t id);
+/* Take back request `id`: its answer still comes, CANCELLED or what was decided before, and by answer_by_ms. `done` and the result: as request_send(). */
+int64_t request_cancel(struct portalock_session *s, int64_t id, int64_t answer_by_ms, request_done *done, void *arg);
 void request_answered(struct portalock_session *s, struct pl_reply *reply);
 /* Is a request late? Recomputes earliest_ms. */
 bool request_overdue(struct portalock_session *s, int64_t now_ms);

@@ -67,43 +67,30 @@ struct row_taker {
         void *arg;
 };
 
-static int64_t integer_of(const struct pl_json *n, const char *name)
-{
-        int64_t value = -1;
-
-        (void)pl_json_integer(pl_json_get(n, name), &value);
-        return value;
-}
-
 static void give_rows(const struct row_taker *t, const char *path, const char *state, const char *age, const struct pl_json *list)
 {
         const struct pl_json *n;
-        const char *mode;
 
         for (n = pl_json_first(list); n != NULL; n = pl_json_next(n)) {
-                struct portalock_row r = {.path = path, .state = state, .command = "", .client = "", .mode = PORTALOCK_SH};
+                struct portalock_row r = {.path = path, .state = state, .command = string_member(n, "command"), .client = string_member(n, "client")};
 
-                r.lock = integer_of(n, "lock");
-                r.session = integer_of(n, "session");
-                r.pid = integer_of(n, "pid");
-                r.uid = integer_of(n, "uid");
-                r.token = integer_of(n, "token");
-                r.age_ms = integer_of(n, age);
-                r.timeout_ms = integer_of(n, "timeout_ms");
-                r.position = integer_of(n, "position");
-                (void)pl_json_string(pl_json_get(n, "command"), &r.command);
-                (void)pl_json_string(pl_json_get(n, "client"), &r.client);
-                if (pl_json_string(pl_json_get(n, "mode"), &mode) && strcmp(mode, "LOCK_EX") == 0)
-                        r.mode = PORTALOCK_EX;
+                r.mode = mode_member(n, PORTALOCK_SH);
+                r.lock = integer_member(n, "lock", -1);
+                r.session = integer_member(n, "session", -1);
+                r.pid = integer_member(n, "pid", -1);
+                r.uid = integer_member(n, "uid", -1);
+                r.token = integer_member(n, "token", -1);
+                r.age_ms = integer_member(n, age, -1);
+                r.timeout_ms = integer_member(n, "timeout_ms", -1);
+                r.position = integer_member(n, "position", -1);
                 t->row(t->arg, &r);
         }
 }
 
 static int take_rows(void *arg, const struct pl_json *file)
 {
-        const char *path = "";
+        const char *path = string_member(file, "path");
 
-        (void)pl_json_string(pl_json_get(file, "path"), &path);
         give_rows(arg, path, "held", "held_ms", pl_json_get(file, "holders"));
         give_rows(arg, path, "outside", "held_ms", pl_json_get(file, "outside"));
         give_rows(arg, path, "waiting", "waiting_ms", pl_json_get(file, "waiters"));

@@ -110,12 +110,9 @@ static void abandon(struct portalock_file *f)
 
 static void take_lock(struct portalock_file *f, const struct pl_reply *reply)
 {
-        const char *mode;
-
-        f->lock = 0;            /* null when it is detached */
-        (void)pl_json_integer(pl_json_get(reply->body, "lock"), &f->lock);
-        (void)pl_json_integer(pl_json_get(reply->body, "token"), &f->token);
-        f->mode = pl_json_string(pl_json_get(reply->body, "mode"), &mode) && strcmp(mode, "LOCK_EX") == 0 ? PORTALOCK_EX : PORTALOCK_SH;
+        f->lock = integer_member(reply->body, "lock", 0);       /* null when it is detached */
+        f->token = integer_member(reply->body, "token", f->token);
+        f->mode = mode_member(reply->body, PORTALOCK_SH);
 }
 
 /* Does the failure call for another turn with a descriptor that is open for writing (NFS)? */
@@ -226,7 +223,7 @@ int portalock_lock_cancel(portalock_file *f)
         if (f->op == NULL || f->op->cancelled)
                 return 0;
         f->op->cancelled = true;
-        request_cancel(f->session, f->op->request);
+        (void)request_cancel(f->session, f->op->request, os_now_ms() + CALL_MAX_MS, NULL, NULL);
         return 0;
 }
 
@@ -333,7 +330,6 @@ void lock_leave(portalock_file *f, bool wait)
         struct unlock_op *u;
         bool over = false;
         int64_t id = -1;
-        struct pl_writer w;
 
         while ((u = LIST_FIRST(&f->unlocks)) != NULL) {
                 LIST_REMOVE(u, entry);
@@ -343,15 +339,10 @@ void lock_leave(portalock_file *f, bool wait)
                 f->op->file = NULL;
         if (s->state != SESSION_READY)
                 return;
-        if (f->op != NULL) {
-                request_begin(s, &w, "cancel");
-                pl_write_integer(&w, "id", f->op->request);
-                id = request_send(s, &w, -1, answer_by, on_left, wait && f->lock == 0 ? &over : NULL);
-                request_hurry(s, f->op->request, answer_by);
-        }
-        if (f->lock != 0) {
+        if (f->op != NULL)
+                id = request_cancel(s, f->op->request, answer_by, on_left, wait && f->lock == 0 ? &over : NULL);
+        if (f->lock != 0)
                 id = send_unlock(s, f->lock, true, answer_by, on_left, wait ? &over : NULL);
-        }
         if (wait && id >= 0)
                 wait_until(s, &over);
 }

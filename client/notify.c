@@ -6,63 +6,38 @@
 
 static void say_waiting(struct portalock_session *s, const struct pl_json *params)
 {
-        struct portalock_file *f;
-        int64_t id = 0, position = 0;
+        struct portalock_file *f = lock_waiting(s, integer_member(params, "id", 0));
 
-        (void)pl_json_integer(pl_json_get(params, "id"), &id);
-        (void)pl_json_integer(pl_json_get(params, "position"), &position);
-        f = lock_waiting(s, id);
         if (f != NULL && s->callbacks.waiting != NULL)
-                s->callbacks.waiting(s->callbacks_arg, f, position, s->holders, client_take_holders(s, pl_json_get(params, "holders")));
+                s->callbacks.waiting(s->callbacks_arg, f, integer_member(params, "position", 0), s->holders, client_take_holders(s, pl_json_get(params, "holders")));
 }
 
 static void say_lost(struct portalock_session *s, const struct pl_json *params)
 {
-        const char *by = "";
+        int64_t lock = integer_member(params, "lock", 0);
         struct portalock_file *f;
-        int64_t lock = 0;
 
-        (void)pl_json_integer(pl_json_get(params, "lock"), &lock);
-        (void)pl_json_string(pl_json_get(params, "by"), &by);
         LIST_FOREACH(f, &s->files, entry) {
                 if (f->lock != lock || lock == 0)
                         continue;
                 f->lock = 0;
                 if (s->callbacks.lost != NULL)
-                        s->callbacks.lost(s->callbacks_arg, f, by);
+                        s->callbacks.lost(s->callbacks_arg, f, string_member(params, "by"));
                 return;
         }
 }
 
-static int64_t integer_of(const struct pl_json *n, const char *name)
-{
-        int64_t value = -1;
-
-        (void)pl_json_integer(pl_json_get(n, name), &value);
-        return value;
-}
-
-static const char *string_of(const struct pl_json *n, const char *name)
-{
-        const char *value = "";
-
-        (void)pl_json_string(pl_json_get(n, name), &value);
-        return value;
-}
-
 static void say_event(struct portalock_session *s, const struct pl_json *n)
 {
-        const char *mode = string_of(n, "mode");
         struct portalock_event e;
         char *json;
 
         if (s->callbacks.event == NULL || (json = pl_json_print(n)) == NULL)
                 return;
-        e = (struct portalock_event){.event = string_of(n, "event"), .session = integer_of(n, "session"), .lock = integer_of(n, "lock"),
-                                     .pid = integer_of(n, "pid"), .uid = integer_of(n, "uid"), .token = integer_of(n, "token"),
-                                     .command = string_of(n, "command"), .client = string_of(n, "client"), .path = string_of(n, "path"),
-                                     .time_ms = integer_of(n, "time_ms"), .dropped = integer_of(n, "dropped"), .json = json};
-        e.mode = strcmp(mode, "LOCK_EX") == 0 ? PORTALOCK_EX : strcmp(mode, "LOCK_SH") == 0 ? PORTALOCK_SH : 0;
+        e = (struct portalock_event){.event = string_member(n, "event"), .session = integer_member(n, "session", -1), .lock = integer_member(n, "lock", -1),
+                                     .pid = integer_member(n, "pid", -1), .uid = integer_member(n, "uid", -1), .token = integer_member(n, "token", -1),
+                                     .command = string_member(n, "command"), .client = string_member(n, "client"), .path = string_member(n, "path"),
+                                     .mode = mode_member(n, 0), .time_ms = integer_member(n, "time_ms", -1), .dropped = integer_member(n, "dropped", -1), .json = json};
         s->callbacks.event(s->callbacks_arg, &e);
         free(json);
 }

@@ -62,7 +62,8 @@ static struct request *find(struct portalock_session *s, int64_t id)
         return r;
 }
 
-void request_hurry(struct portalock_session *s, int64_t id, int64_t deadline_ms)
+/* The answer must come by `deadline_ms` now. */
+static void hurry(struct portalock_session *s, int64_t id, int64_t deadline_ms)
 {
         struct request *r = find(s, id);
 
@@ -73,14 +74,16 @@ void request_hurry(struct portalock_session *s, int64_t id, int64_t deadline_ms)
                 s->earliest_ms = deadline_ms;
 }
 
-void request_cancel(struct portalock_session *s, int64_t id)
+int64_t request_cancel(struct portalock_session *s, int64_t id, int64_t answer_by_ms, request_done *done, void *arg)
 {
         struct pl_writer w;
+        int64_t cancel;
 
         request_begin(s, &w, "cancel");
         pl_write_integer(&w, "id", id);
-        (void)request_send(s, &w, -1, NEVER, NULL, NULL);
-        request_hurry(s, id, os_now_ms() + CALL_MAX_MS);
+        cancel = request_send(s, &w, -1, answer_by_ms, done, arg);
+        hurry(s, id, answer_by_ms);
+        return cancel;
 }
 
 static void finish(struct portalock_session *s, struct request *r, int code, struct pl_reply *reply)

@@ -245,6 +245,14 @@ static int report_conflict(portalock_session *s, const char *path)
         return EXIT_CONFLICT;
 }
 
+static void complain_of(const char *path, const char *text)
+{
+        if (path != NULL)
+                complain("%s: %s", path, text);
+        else
+                complain("%s", text);
+}
+
 int report_failure(portalock_session *s, const char *path)
 {
         const struct portalock_error_info *e = portalock_error(s);
@@ -258,7 +266,7 @@ int report_failure(portalock_session *s, const char *path)
                 return code_of_errno(e->os_errno, e->syscall);
         case PORTALOCK_E_NO_MEMORY:
         case PORTALOCK_E_LIMIT:
-                complain("%s%s%s", path != NULL ? path : "", path != NULL ? ": " : "", e->text);
+                complain_of(path, e->text);
                 return EXIT_SYSTEM;
         case PORTALOCK_E_NO_DAEMON:
                 if (path != NULL)
@@ -269,13 +277,13 @@ int report_failure(portalock_session *s, const char *path)
         case PORTALOCK_E_CONNECTION:
         case PORTALOCK_E_PROTOCOL:
         case PORTALOCK_E_SHUTTING_DOWN:
-                complain("%s%s%s", path != NULL ? path : "", path != NULL ? ": " : "", e->text);
+                complain_of(path, e->text);
                 return EXIT_PEER;
         case PORTALOCK_E_DENIED:
                 complain("%s", e->text);
                 return EXIT_NOT_PERMITTED;
         default:
-                complain("%s%s%s", path != NULL ? path : "", path != NULL ? ": " : "", e->text);
+                complain_of(path, e->text);
                 return EXIT_BAD_LOCK;
         }
 }

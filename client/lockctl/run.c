@@ -199,7 +199,6 @@ static int refused(const struct run *r, int e)
         return report_failure(r->session, name_of(r->o));
 }
 
-
 /* ---- without it ---- */
 
 /* -1: locked, else the exit code. */
