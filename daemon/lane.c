@@ -1,5 +1,7 @@
 #include "lane.h"
 
+#include "thread.h"
+
 #include <stdlib.h>
 #include <uv.h>
 
@@ -104,11 +106,10 @@ static void worker_main(void *arg)
 
 static bool start_worker(struct lane *l)
 {
-        uv_thread_options_t options = {.flags = UV_THREAD_HAS_STACK_SIZE, .stack_size = STACK_BYTES};
         struct worker *w = &l->workers[l->started];
 
         w->lane = l;
-        if (uv_thread_create_ex(&w->thread, &options, worker_main, w) != 0)
+        if (thread_start(&w->thread, STACK_BYTES, worker_main, w) != 0)
                 return false;
         l->started++;
         l->alive++;

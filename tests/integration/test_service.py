@@ -1,5 +1,6 @@
 """The daemon as a service: its socket, its start, its end, its log, its limits."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -126,10 +127,28 @@ class Socket(unittest.TestCase):
 
     def test_the_start_lock_stays_and_the_socket_goes(self):
         d = self.start()
-        d.process.send_signal(signal.SIGINT)
-        self.assertEqual(d.wait(), 0)
+        self.assertEqual(d.end(signal.SIGINT), 0)
         self.assertFalse(os.path.exists(self.path))
         self.assertTrue(os.path.exists(self.path + ".lock"))
+
+    def test_signals_are_for_the_thread_of_the_loop(self):
+        d = self.start()
+        with d.connect() as c:
+            outsider = d.open()
+            fcntl.flock(outsider, fcntl.LOCK_EX)
+            c.start_lock(d.file(), "LOCK_EX")
+            while c.call("stats")["gauges"]["kernel_wait_threads"] == 0:
+                pass
+            masks = {}
+            for thread in os.listdir(f"/proc/{d.process.pid}/task"):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one that looked at the system's locks has ended
+                    with open(f"/proc/{d.process.pid}/task/{thread}/status", encoding="utf-8") as f:
+                        masks[int(thread)] = int(re.search(r"^SigBlk:\s*(\w+)$", f.read(), re.MULTILINE).group(1), 16)
+            self.assertGreaterEqual(len(masks), 4)  # the loop, two lanes, the wait
+            for thread, blocked in masks.items():
+                for signo in (signal.SIGTERM, signal.SIGINT):
+                    self.assertEqual(blocked >> (signo - 1) & 1, int(thread != d.process.pid))
+            os.close(outsider)
 
 
 class Options(unittest.TestCase):

@@ -21,7 +21,7 @@ struct wait {
         enum oslock_mode mode;
         bool yields;
         enum wait_state state;
-        pthread_t thread;
+        uv_thread_t thread;
         bool has_thread, in_cancelling, cancelled_here;
         int64_t due_ms;
         int step_ms;

@@ -7,8 +7,9 @@
  */
 #include "oslock_internal.h"
 
+#include "thread.h"
+
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -43,14 +44,18 @@ static void let_others_go_first(const struct wait *w)
         nanosleep(&pause, NULL);
 }
 
-static void *wait_main(void *arg)
+static void wait_main(void *arg)
 {
         struct wait *w = arg;
         struct oslock_pool *p = w->pool;
         enum oslock_result result;
+        sigset_t cancelling;
         int error = 0;
         bool cancelled;
 
+        sigemptyset(&cancelling);
+        sigaddset(&cancelling, SIGURG);
+        pthread_sigmask(SIG_UNBLOCK, &cancelling, NULL);
         if (w->yields)
                 let_others_go_first(w);
         for (;;) {
@@ -80,28 +85,11 @@ static void *wait_main(void *arg)
         if (!p->closing)
                 uv_async_send(&p->async);
         pthread_mutex_unlock(&p->mutex);
-        return NULL;
 }
 
-static int start_thread(struct wait *w)
+static bool start_thread(struct wait *w)
 {
-        pthread_attr_t attr;
-        sigset_t all, old;
-        size_t stack = STACK_BYTES;
-        int r;
-
-        if (stack < (size_t)PTHREAD_STACK_MIN)
-                stack = (size_t)PTHREAD_STACK_MIN;
-        pthread_attr_init(&attr);
-        pthread_attr_setstacksize(&attr, stack);
-        /* Only SIGURG reaches a waiter: the daemon's other signals belong to the loop. */
-        sigfillset(&all);
-        sigdelset(&all, SIGURG);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = pthread_create(&w->thread, &attr, wait_main, w);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
-        pthread_attr_destroy(&attr);
-        return r;
+        return thread_start(&w->thread, STACK_BYTES, wait_main, w) == 0;
 }
 
 /* ---- answers ---- */
@@ -119,7 +107,7 @@ static void give_thread(struct oslock_pool *p)
                 return;
         retry_remove(p, w);
         w->state = WAIT_THREAD;
-        if (start_thread(w) != 0) {
+        if (!start_thread(w)) {
                 retry_put_off(p, w);
                 return;
         }
@@ -152,7 +140,7 @@ static void answer_all(struct oslock_pool *p, struct wait_queue *queue)
                 STAILQ_REMOVE_HEAD(queue, ready);
                 remove_wait(p, w);
                 if (w->has_thread) {
-                        pthread_join(w->thread, NULL);
+                        uv_thread_join(&w->thread);
                         give_thread(p);
                 }
                 p->done(p->arg, w->op, w->result, w->error);
@@ -257,7 +245,7 @@ void oslock_pool_destroy(struct oslock_pool *p)
                         continue;
                 }
                 if (w->has_thread)
-                        pthread_join(w->thread, NULL);
+                        uv_thread_join(&w->thread);
                 free(w);
         }
         free(p->heap);
@@ -276,7 +264,7 @@ int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mod
         HASH_ADD(hh, p->waits, op, sizeof w->op, w);
         if (w->hh.tbl == NULL)
                 goto fail;
-        w->has_thread = p->threads < p->threads_max && start_thread(w) == 0;
+        w->has_thread = p->threads < p->threads_max && start_thread(w);
         if (w->has_thread) {
                 p->threads++;
         } else {

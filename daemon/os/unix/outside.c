@@ -4,8 +4,8 @@
  */
 #include "outside.h"
 
-#include <pthread.h>
-#include <signal.h>
+#include "thread.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +33,7 @@ struct snapshot {
 struct outside {
         uv_loop_t *loop;
         uv_async_t async;
-        pthread_t thread;
+        uv_thread_t thread;
         bool looking, looked;
         struct snapshot now, next;      /* `next` is the thread's while looking */
         uint64_t taken_at_ms;
@@ -142,13 +142,12 @@ static void look(struct snapshot *s)
         s->cost_ms = (uv_hrtime() - started) / 1000000u;
 }
 
-static void *look_main(void *arg)
+static void look_main(void *arg)
 {
         struct outside *o = arg;
 
         look(&o->next);
         uv_async_send(&o->async);
-        return NULL;
 }
 
 static void on_looked(uv_async_t *async)
@@ -157,7 +156,7 @@ static void on_looked(uv_async_t *async)
 
         if (!o->looking)
                 return;
-        pthread_join(o->thread, NULL);
+        uv_thread_join(&o->thread);
         o->looking = false;
         o->looked = true;
         free(o->now.rows);
@@ -192,7 +191,7 @@ void outside_destroy(struct outside *o)
         if (o == NULL)
                 return;
         if (o->looking)
-                pthread_join(o->thread, NULL);
+                uv_thread_join(&o->thread);
         free(o->now.rows);
         free(o->next.rows);
         uv_close((uv_handle_t *)&o->async, outside_closed);
@@ -201,8 +200,6 @@ void outside_destroy(struct outside *o)
 bool outside_refresh(struct outside *o)
 {
         uint64_t keep = o->now.cost_ms * KEEP_TIMES_COST;
-        sigset_t all, old;
-        int r;
 
         if (o->looking)
                 return true;
@@ -211,11 +208,7 @@ bool outside_refresh(struct outside *o)
         if (o->looked && uv_now(o->loop) - o->taken_at_ms < keep)
                 return false;
         o->next = (struct snapshot){.releases = o->releases};
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = pthread_create(&o->thread, NULL, look_main, o);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
-        o->looking = r == 0;
+        o->looking = thread_start(&o->thread, 0, look_main, o) == 0;
         return o->looking;
 }
 
