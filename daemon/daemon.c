@@ -5,6 +5,7 @@
 #include "address.h"
 #include "wire.h"
 #include "server.h"
+#include "state.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #define WAIT_AWAY_THREADS_MAX 64
 #define LANE_THREADS_MAX 32     /* for files that may hang */
 #define DISK_THREADS_MAX 4      /* for ways that only a disk stands before */
+#define STATE_THREADS_MAX 1     /* for the file of the tokens */
 #define SETTLE_STEP_MS 1        /* while stopping: how often to look whether the kernel's waits have ended */
 #define SETTLE_MAX_MS 2000
 
@@ -27,6 +29,8 @@ struct daemon {
         struct descriptors descriptors;
         struct mounts *mounts;
         struct files_lanes lanes;
+        struct lane *state_lane;
+        struct state *state;
         struct files *files;
         struct outside *outside;
         struct engine *engine;
@@ -53,10 +57,12 @@ static void finish(struct daemon *d)
 {
         server_destroy(d->server);
         engine_destroy(d->engine);
+        state_destroy(d->state);
         outside_destroy(d->outside);
         files_destroy(d->files);
         lane_destroy(d->lanes.slow);
         lane_destroy(d->lanes.disk);
+        lane_destroy(d->state_lane);
         mounts_destroy(d->mounts);
         close_handles(d);
 }
@@ -68,7 +74,9 @@ static void on_settle(uv_timer_t *timer)
 
         table_count(engine_table(d->engine), &n);
         /* A wait that wins the lock while it is cancelled must give it back, or its client would hold a lock unknowingly. */
-        if (n.os_ops > 0 && (int64_t)uv_now(&d->loop) < d->settle_until)
+        if (n.os_ops == 0)
+                state_finish(d->state);
+        if ((n.os_ops > 0 || state_is_busy(d->state)) && (int64_t)uv_now(&d->loop) < d->settle_until)
                 return;
         uv_timer_stop(timer);
         finish(d);
@@ -162,6 +170,30 @@ static int take_address(struct daemon *d)
         return 0;
 }
 
+static void hold_replies(void *arg, bool on)
+{
+        server_hold(((struct daemon *)arg)->server, on);
+}
+
+static void raise_numbers(void *arg, uint64_t floor)
+{
+        engine_raise_numbers(((struct daemon *)arg)->engine, floor);
+}
+
+/* The numbers of those who came before are known before the first of ours is drawn. Runs the loop. */
+static bool recall(struct daemon *d)
+{
+        struct state_options options = {.folder = d->options->state_dir, .system = d->address.system, .hold = hold_replies, .raise = raise_numbers, .arg = d};
+        char *socket = realpath(d->address.path, NULL);         /* one name, however many lead there */
+
+        options.socket = socket != NULL ? socket : d->address.path;
+        d->state_lane = lane_create(&d->loop, STATE_THREADS_MAX);
+        if (d->state_lane != NULL)
+                d->state = state_create(&d->loop, d->state_lane, &options, engine_clock_us());
+        free(socket);
+        return d->state != NULL;
+}
+
 static bool build(struct daemon *d)
 {
         struct dispatch_options options = {
@@ -186,7 +218,7 @@ static bool build(struct daemon *d)
         if (d->dispatch == NULL)
                 return false;
         d->outside = outside_create(&d->loop, dispatch_outside_refreshed, d->dispatch);
-        d->engine = engine_create(&d->loop, d->files, d->lanes.slow, threads, dispatch_report, d->dispatch);
+        d->engine = engine_create(&d->loop, d->files, d->lanes.slow, threads, d->state, dispatch_report, d->dispatch);
         if (d->outside == NULL || d->engine == NULL)
                 return false;
         dispatch_attach(d->dispatch, d->engine, d->outside);
@@ -220,8 +252,10 @@ int daemon_run(const struct daemon_options *options)
         if (r != 0)
                 goto out;
         uv_loop_init(&d->loop);
-        init_handles(d);
-        if (!build(d)) {
+        /* Before signals are caught: until then they end a daemon that nobody knows yet. */
+        if (recall(d))
+                init_handles(d);
+        if (d->state == NULL || !build(d)) {
                 fprintf(stderr, "portalockd: cannot start: %s\n", strerror(errno));
                 unlink(d->address.path);
                 r = DAEMON_EXIT_FAILED;

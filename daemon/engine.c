@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include "log.h"
+#include "state.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ struct engine {
         struct files *files;
         struct table *table;
         struct kernel *kernel;
+        struct state *state;
         engine_report *report;
         void *arg;
         uv_timer_t timer;
@@ -30,17 +32,34 @@ int64_t engine_now(const struct engine *e)
         return (int64_t)uv_now(e->loop);
 }
 
-static uint64_t clock_us(void)
+uint64_t engine_clock_us(void)
 {
         struct timespec now;
+        uint64_t us;
 
         clock_gettime(CLOCK_REALTIME, &now);
-        return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+        if (now.tv_sec < 0)
+                return 0;       /* before 1970 */
+        us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+        return us < TABLE_CLOCK_MAX ? us : TABLE_CLOCK_MAX;
 }
 
 uint64_t engine_next_number(struct engine *e)
 {
-        return table_next_number(e->table, clock_us());
+        uint64_t clock_us = engine_clock_us(), number = table_next_number(e->table, clock_us);
+
+        state_drawn(e->state, number, clock_us);
+        return number;
+}
+
+uint64_t engine_number_bound(const struct engine *e)
+{
+        return table_last_number(e->table);
+}
+
+void engine_raise_numbers(struct engine *e, uint64_t floor)
+{
+        table_raise_numbers(e->table, floor);
 }
 
 const struct table *engine_table(const struct engine *e)
@@ -53,7 +72,8 @@ void engine_os_stats(const struct engine *e, struct oslock_stats *out)
         kernel_stats(e->kernel, out);
 }
 
-struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *lane, struct kernel_threads threads, engine_report *report, void *arg)
+struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *lane, struct kernel_threads threads, struct state *state,
+                             engine_report *report, void *arg)
 {
         struct engine *e = calloc(1, sizeof *e);
 
@@ -61,6 +81,7 @@ struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *
                 return NULL;
         e->loop = loop;
         e->files = files;
+        e->state = state;
         e->report = report;
         e->arg = arg;
         e->timer_at = TABLE_NEVER;
@@ -72,6 +93,7 @@ struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *
                 free(e);
                 return NULL;
         }
+        table_raise_numbers(e->table, state_floor(state));
         uv_timer_init(loop, &e->timer);
         e->timer.data = e;
         return e;
@@ -192,11 +214,14 @@ static void drain(struct engine *e)
         e->stepping = true;
         while (e->head < e->count) {
                 struct table_event ev = e->queue[e->head++];
+                uint64_t before = table_last_number(e->table);
 
                 ev.now_ms = engine_now(e);
                 e->effects.count = 0;
-                ev.clock_us = clock_us();
+                ev.clock_us = engine_clock_us();
                 table_step(e->table, &ev, &e->effects);
+                if (table_last_number(e->table) > before)
+                        state_drawn(e->state, table_last_number(e->table), ev.clock_us);
                 for (i = 0; i < e->effects.count; i++)
                         apply(e, &e->effects.items[i]);
         }

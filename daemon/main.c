@@ -15,6 +15,7 @@ static const char usage[] =
         "Serve file locks to the programs of this user.\n"
         "\n"
         "  --socket PATH        listen there (default: PORTALOCK_SOCKET, else the user's socket; see portalockd(1))\n"
+        "  --state-dir DIR      keep there what must outlive this daemon (default: see portalockd(1))\n"
         "  --idle-exit SECONDS  stop when nobody has been connected for so long (default: never)\n"
         "  --log-level LEVEL    error, warning, info (default) or debug; the log goes to stderr\n"
         "  --log-waits MS       log who blocks a request that has waited longer than this (default 10000)\n"
@@ -44,6 +45,7 @@ int main(int argc, char **argv)
 {
         static const struct option options[] = {
                 {"socket", required_argument, NULL, 's'},    {"idle-exit", required_argument, NULL, 'i'},
+                {"state-dir", required_argument, NULL, 'd'},
                 {"log-level", required_argument, NULL, 'l'}, {"log-waits", required_argument, NULL, 'w'},
                 {"ready-fd", required_argument, NULL, 'r'},  {"version", no_argument, NULL, 'V'},
                 {"help", no_argument, NULL, 'h'},            {0}};
@@ -56,6 +58,13 @@ int main(int argc, char **argv)
                 case 's':
                         o.socket = optarg;
                         break;
+                case 'd':
+                        if (optarg[0] != '\0') {
+                                o.state_dir = optarg;
+                                break;
+                        }
+                        fprintf(stderr, "portalockd: --state-dir takes the path of a folder\n");
+                        return DAEMON_EXIT_USAGE;
                 case 'i':
                         if (!number("--idle-exit", optarg, INT32_MAX, &o.idle_exit_s))
                                 return DAEMON_EXIT_USAGE;

@@ -119,6 +119,11 @@ void server_stop_listening(struct server *s)
         s->listener = NULL;
 }
 
+void server_hold(struct server *s, bool on)
+{
+        transport_group_hold(s->group.transports, on);
+}
+
 void server_destroy(struct server *s)
 {
         struct session *session;

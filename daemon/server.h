@@ -16,6 +16,8 @@ struct server_options {
 struct server *server_create(uv_loop_t *loop, int fd, struct dispatch *dispatch, struct descriptors *descriptors, const struct server_options *options);
 /* No more connections; the sessions stay. */
 void server_stop_listening(struct server *s);
+/* Keep back all replies and notifications until they are let go. */
+void server_hold(struct server *s, bool on);
 /* Ends all sessions. The loop must run once more. */
 void server_destroy(struct server *s);
 

@@ -31,8 +31,21 @@ struct table_effect *emit(struct table *t, enum table_effect_kind kind)
 
 uint64_t table_next_number(struct table *t, uint64_t clock_us)
 {
+        if (clock_us > TABLE_CLOCK_MAX)
+                clock_us = TABLE_CLOCK_MAX;
         t->last_number = clock_us > t->last_number ? clock_us : t->last_number + 1;
         return t->last_number;
+}
+
+uint64_t table_last_number(const struct table *t)
+{
+        return t->last_number;
+}
+
+void table_raise_numbers(struct table *t, uint64_t floor)
+{
+        if (floor > t->last_number)
+                t->last_number = floor;
 }
 
 uint64_t next_token(struct table *t)

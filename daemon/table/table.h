@@ -29,6 +29,9 @@ struct table_key {
 };
 
 #define TABLE_NEVER INT64_MAX           /* no deadline */
+#define TABLE_NUMBER_MAX ((UINT64_C(1) << 53) - 1)      /* of tokens and ids: what a double keeps exactly */
+/* What a clock may say, in microseconds (the year 2255). Whatever it says, the numbers will not be used up: no one lives to draw 2^41. */
+#define TABLE_CLOCK_MAX ((UINT64_C(1) << 53) - (UINT64_C(1) << 41))
 #define TABLE_HANDOVERS_MAX 16          /* in a row, or ... */
 #define TABLE_HANDOVERS_MS 100          /* ... this long: then the next head queues in the kernel */
 #define TABLE_UPGRADE_RETRY_MIN_MS 10   /* an upgrade that only outsiders block */
@@ -145,8 +148,12 @@ void table_destroy(struct table *t);
  */
 void table_step(struct table *t, const struct table_event *ev, struct table_effects *fx);
 
-/* The next number of the one growing counter, from which tokens are drawn too. */
+/* The next number of the one growing counter, from which tokens are drawn too. The clock is believed up to TABLE_CLOCK_MAX. */
 uint64_t table_next_number(struct table *t, uint64_t clock_us);
+/* The last one. */
+uint64_t table_last_number(const struct table *t);
+/* From now on numbers exceed `floor`. */
+void table_raise_numbers(struct table *t, uint64_t floor);
 
 /* The earliest time at which an EV_TIMER is due; TABLE_NEVER when none. */
 int64_t table_next_deadline(const struct table *t);

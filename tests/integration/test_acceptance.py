@@ -118,7 +118,7 @@ class KernelsRule(DaemonTest):
 class Counter(unittest.TestCase):
     def test_no_update_is_lost_between_lockctl_and_flock(self):
         folder = tempfile.mkdtemp(prefix="portalock-")
-        env = {**os.environ, "PORTALOCK_SOCKET": os.path.join(folder, "socket")}
+        env = {**os.environ, "PORTALOCK_SOCKET": os.path.join(folder, "socket"), "XDG_STATE_HOME": folder}
         counter, lock = os.path.join(folder, "counter"), os.path.join(folder, "lock")
         with open(counter, "w") as f:
             f.write("0")

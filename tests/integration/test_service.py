@@ -83,7 +83,7 @@ class Socket(unittest.TestCase):
         os.mkdir(runtime, 0o700)
         os.chown(runtime, uid, uid)
         os.chmod(self.folder, 0o755)
-        env["XDG_RUNTIME_DIR"] = runtime
+        env["XDG_RUNTIME_DIR"] = env["XDG_STATE_HOME"] = runtime
         program = shutil.copy(PORTALOCKD, self.folder)  # the build may stand where that user may not go
         os.chmod(program, 0o755)
         for prepare, word in (
@@ -158,12 +158,13 @@ class Options(unittest.TestCase):
     def test_help_and_version(self):
         p = self.run_it("--help")
         self.assertEqual((p.returncode, p.stderr), (0, ""))
-        for option in ("--socket", "--idle-exit", "--log-level", "--log-waits", "--ready-fd", "--version"):
+        for option in ("--socket", "--state-dir", "--idle-exit", "--log-level", "--log-waits", "--ready-fd", "--version"):
             self.assertIn(option, p.stdout)
         self.assertRegex(self.run_it("--version").stdout, r"^portalockd \d+\.\d+\.\d+\n$")
 
     def test_bad_usage_names_what_was_wrong(self):
         for options, word in (
+            (["--state-dir", ""], "--state-dir"),
             (["--idle-exit", "x"], "'x'"),
             (["--idle-exit", "-1"], "--idle-exit"),
             (["--log-level", "loud"], "'loud'"),

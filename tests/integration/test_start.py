@@ -18,7 +18,7 @@ class Start(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="portalock-")
         self.socket = os.path.join(self.folder, "socket")
-        self.env = {**os.environ, "PORTALOCK_SOCKET": self.socket, "PORTALOCKD": PORTALOCKD}
+        self.env = {**os.environ, "PORTALOCK_SOCKET": self.socket, "PORTALOCKD": PORTALOCKD, "XDG_STATE_HOME": self.folder}
         self.env.pop("PORTALOCK_NO_SPAWN", None)
 
     def tearDown(self):
