@@ -172,7 +172,7 @@ class Client:
 class Daemon:
     """portalockd on a socket of its own."""
 
-    def __init__(self, *options, socket_path=None, state_dir=None, env=None, preexec_fn=None, log=None):
+    def __init__(self, *options, socket_path=None, state_dir=None, env=None, preexec_fn=None, log=None, program=PORTALOCKD):
         """`log`: a descriptor for its output; else a file."""
         self.folder = tempfile.mkdtemp(prefix="portalock-")
         self.path = socket_path or os.path.join(self.folder, "socket")
@@ -180,7 +180,7 @@ class Daemon:
         ready, report = os.pipe()
         with open(self.log_path, "wb") as file:
             self.process = subprocess.Popen(
-                [PORTALOCKD, "--socket", self.path, "--state-dir", state_dir or self.file("state"), "--ready-fd", str(report), *options],
+                [program, "--socket", self.path, "--state-dir", state_dir or self.file("state"), "--ready-fd", str(report), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=file if log is None else log,
                 stderr=file if log is None else log,
