@@ -217,7 +217,7 @@ static bool build(struct daemon *d)
         d->dispatch = d->files != NULL ? dispatch_create(d->files, &options, &hooks) : NULL;
         if (d->dispatch == NULL)
                 return false;
-        d->outside = outside_create(&d->loop, dispatch_outside_refreshed, d->dispatch);
+        d->outside = outside_create(&d->loop, &dispatch_outside_hooks, d->dispatch);
         d->engine = engine_create(&d->loop, d->files, d->lanes.slow, threads, d->state, dispatch_report, d->dispatch);
         if (d->outside == NULL || d->engine == NULL)
                 return false;

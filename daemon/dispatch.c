@@ -161,13 +161,36 @@ static void hello(struct dispatch *d, struct client *c, const struct pl_request 
         dispatch_flush_answer(d, c, &r->id);
 }
 
-void dispatch_outside_refreshed(void *arg)
+static void outside_refreshed(void *arg)
 {
         struct dispatch *d = arg;
 
         list_outside_refreshed(d);
         notices_outside_refreshed(d);
 }
+
+static size_t bearers_held(void *arg, uint64_t device, uint64_t inode)
+{
+        const struct dispatch *d = arg;
+
+        return table_bearers_held(engine_table(d->engine), (struct table_key){.device = device, .inode = inode});
+}
+
+static bool asked_for(void *arg, uint64_t device, uint64_t inode)
+{
+        const struct dispatch *d = arg;
+        const struct kept *k;
+
+        if (table_any_bearer(engine_table(d->engine), (struct table_key){.device = device, .inode = inode}) != 0)
+                return true;
+        TAILQ_FOREACH(k, &d->lists, entry) {
+                if (k->incoming.request.list.path != NULL && k->key.device == device && k->key.inode == inode)
+                        return true;
+        }
+        return false;
+}
+
+const struct outside_hooks dispatch_outside_hooks = {.refreshed = outside_refreshed, .bearers_held = bearers_held, .asked_for = asked_for};
 
 static void stats(struct dispatch *d, const struct client *c, const struct pl_request *r)
 {

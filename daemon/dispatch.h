@@ -63,7 +63,7 @@ void dispatch_close(struct dispatch *d, struct client *c);
 
 /* ---- what the parts report ---- */
 void dispatch_report(void *arg, const struct table_effect *fx);         /* for the engine */
-void dispatch_outside_refreshed(void *arg);                             /* for outside */
+extern const struct outside_hooks dispatch_outside_hooks;               /* for outside; its argument is the dispatch */
 void dispatch_tick(struct dispatch *d);
 
 /* Answer every waiter SHUTTING_DOWN, tell the owners of locks by path that they are lost. New locks are refused from now on. */

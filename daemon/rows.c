@@ -69,16 +69,10 @@ void rows_waiter(const struct listing *l, struct pl_writer *w, const struct tabl
 
 /* ---- outsiders ---- */
 
-/* Of a row that is ours the system knows us alone, not who has the lock. */
-static int64_t pid_of(const struct outside_holder *o)
-{
-        return o->ours ? 0 : o->pid;
-}
-
 void rows_outsider(struct pl_writer *w, const struct outside_holder *o)
 {
         pl_write_open(w, NULL, '{');
-        pl_write_integer(w, "pid", pid_of(o));
+        pl_write_integer(w, "pid", o->pid);
         pl_write_string(w, "command", o->command);
         pl_write_string(w, "mode", rows_mode_name(o->exclusive ? TABLE_EX : TABLE_SH));
         pl_write_close(w, '}');
@@ -161,7 +155,7 @@ uint64_t rows_holders_mark(const struct listing *l, struct table_key key)
                 mark = mix(mix(mark, h.lock), h.mode);
         rows_outsiders_begin(l, key, &outsiders);
         for (; i < ROWS_HOLDERS_MAX && (row = rows_outsiders_next(&outsiders)) != NULL; i++)
-                mark = mix(mix(mark, (uint64_t)pid_of(row)), row->exclusive);
+                mark = mix(mix(mark, (uint64_t)row->pid), row->exclusive);
         return mark;
 }
 
@@ -211,7 +205,7 @@ void rows_blockers(const struct listing *l, const struct request *q, char *out, 
         rows_outsiders_begin(l, q->key, &outsiders);
         while ((row = rows_outsiders_next(&outsiders)) != NULL) {
                 if (names.named < BLOCKERS_NAMED)
-                        add_name(&names, row->command, pid_of(row));
+                        add_name(&names, row->command, row->pid);
                 else
                         more++;
         }

@@ -186,7 +186,7 @@ class Outside(DaemonTest):
         a.lock(None, EX, self.open())
         self.assertEqual(self.outside(c), [])
         a.close()  # closed, never unlocked: it is still ours to hold, and no more the daemon's
-        self.await_outside(c, [(0, EX)])
+        self.await_outside(c, [(os.getpid(), EX)])
 
     def test_whoever_is_shown_outside_can_hold_it_beside_us(self):
         c = self.client()
