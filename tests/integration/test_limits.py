@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import resource
 import socket
 import time
@@ -177,6 +178,29 @@ class Descriptors(unittest.TestCase):
                 self.assertEqual((e.code, e.data["limit"]), (8, "descriptors"))
                 refused.append(path)
         self.assertEqual(refused, [self.daemon.file(f"client{i}turn{t}") for t in range(10, 30) for i in range(8)])
+
+
+class Table(unittest.TestCase):
+    """What docs/testing.md says of limits and their tests."""
+
+    ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+
+    def read(self, *names):
+        with open(os.path.join(self.ROOT, *names), encoding="utf-8") as f:
+            return f.read()
+
+    def test_every_limit_has_a_test_that_exists(self):
+        rows = re.findall(r"^\| (.+?) \| (.+?) \|$", self.read("docs", "testing.md").split("\n## Limits\n")[1].split("\n## ")[0], re.MULTILINE)
+        named = {name for left, _ in rows for name in re.findall(r"`([A-Z_]+)`", left)}
+        self.assertEqual(named, {name.removeprefix("PL_") for name in re.findall(r"^#define (PL_\w+) .", self.read("protocol", "wire.h"), re.MULTILINE)})
+        tests = ""
+        for folder in ("unit", "integration"):
+            for name in os.listdir(os.path.join(self.ROOT, "tests", folder)):
+                if name.startswith("test_"):
+                    tests += self.read("tests", folder, name)
+        for _, right in rows:
+            for name in re.findall(r"`(\w+)`", right):
+                self.assertRegex(tests, rf"(def|static void) {name}\(")
 
 
 class Counts(DaemonTest):
