@@ -143,8 +143,9 @@ static void listen_to_start(struct portalock_session *s)
         ssize_t n;
 
         for (;;) {
+                /* Of a line that is too long the beginning is kept, which says what the matter is; a path may be 4095 bytes. */
                 if (s->words_len == sizeof s->words - 1)
-                        s->words_len = 0;       /* a line too long to be one of ours */
+                        s->words_len = s->words[s->words_len - 1] == '\n' ? 0 : sizeof s->words / 2;
                 n = os_read_report(s->report_fd, s->words + s->words_len, sizeof s->words - 1 - s->words_len);
                 if (n == -EAGAIN)
                         break;

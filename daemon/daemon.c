@@ -197,7 +197,7 @@ static bool recall(struct daemon *d)
 static bool build(struct daemon *d)
 {
         struct dispatch_options options = {
-                .own_uid = (int64_t)geteuid(), .log_waits_ms = d->options->log_waits_ms, .sessions_max = PL_SESSIONS_MAX};
+                .own_uid = (int64_t)geteuid(), .log_waits_ms = d->options->log_waits_ms, .sessions_max = (size_t)d->options->sessions_max};
         struct dispatch_hooks hooks = {
                 .send = session_send, .fail = session_fail, .take_share = session_take_share, .again = session_again, .resume = session_resume,
                 .clogged = session_clogged, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};

@@ -34,6 +34,7 @@ struct state_job {
         struct state *state;            /* the loop's; NULL: gone */
         struct statefile file;
         bool read;                      /* before it writes */
+        bool last;                      /* lower than what is there: as good if a crash of the system leaves that. Whoever stops need not wait for a disk */
         uint64_t clock_us, found, bound;
         int read_error, error;          /* 0 or -errno */
         const char *read_step, *step;
@@ -116,13 +117,14 @@ static void work(struct lane_job *job)
                 j->bound = ahead(j->found, j->clock_us);
         }
         render(text, j->bound);
-        j->error = statefile_write(&j->file, text, &j->step);
+        j->error = statefile_write(&j->file, text, !j->last, &j->step);
 }
 
 static void write_bound(struct state *s, uint64_t bound)
 {
         s->writing = true;
         s->job->bound = bound;
+        s->job->last = bound < s->bound;
         /* A lower one counts from now on: nobody knows when it stands there. */
         if (bound < s->bound)
                 s->bound = s->renew_at = bound;

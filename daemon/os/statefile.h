@@ -31,9 +31,9 @@ bool statefile_place(struct statefile *f, const char *given, bool system);
 int statefile_read(const struct statefile *f, char out[STATEFILE_TEXT_MAX], const char **step);
 
 /*
- * Put `text` in the place of what is there, on the disk when this returns 0; whoever reads meanwhile or after a crash finds the old or the new text.
- * The file is for the owner alone. Anything by its name that is not a regular file of ours is left alone: -EEXIST. Else as statefile_read().
+ * Put `text` in the place of what is there; whoever reads meanwhile or after a crash finds the old or the new text. `durable`: it is on the disk when this
+ * returns 0, else after a crash of the system it may be either. The file is for the owner alone. Anything by its name that is not a regular file of ours is left alone: -EEXIST. Else as statefile_read().
  */
-int statefile_write(const struct statefile *f, const char *text, const char **step);
+int statefile_write(const struct statefile *f, const char *text, bool durable, const char **step);
 
 #endif

@@ -13,7 +13,7 @@ import threading
 import time
 import unittest
 
-from wire import PATIENCE, Daemon, DaemonTest, is_free
+from wire import PATIENCE, Daemon, DaemonTest, await_end, is_free
 
 LOCKCTL = os.environ.get("LOCKCTL", "lockctl")
 STEPS = int(os.environ.get("PORTALOCK_HISTORY_STEPS", "10000"))
@@ -137,6 +137,7 @@ class Counter(unittest.TestCase):
                     p.kill()
                     p.wait()
             subprocess.run([LOCKCTL, "stop", "--force"], env=env, check=True)
+            await_end(env["PORTALOCK_SOCKET"])
             shutil.rmtree(folder)
 
 

@@ -158,7 +158,7 @@ class Options(unittest.TestCase):
     def test_help_and_version(self):
         p = self.run_it("--help")
         self.assertEqual((p.returncode, p.stderr), (0, ""))
-        for option in ("--socket", "--state-dir", "--idle-exit", "--log-level", "--log-waits", "--ready-fd", "--version"):
+        for option in ("--socket", "--state-dir", "--max-sessions", "--idle-exit", "--log-level", "--log-waits", "--ready-fd", "--version"):
             self.assertIn(option, p.stdout)
         self.assertRegex(self.run_it("--version").stdout, r"^portalockd \d+\.\d+\.\d+\n$")
 
@@ -167,6 +167,7 @@ class Options(unittest.TestCase):
             (["--state-dir", ""], "--state-dir"),
             (["--idle-exit", "x"], "'x'"),
             (["--idle-exit", "-1"], "--idle-exit"),
+            (["--max-sessions", "20001"], "20000"),
             (["--log-level", "loud"], "'loud'"),
             (["--log-waits", "1.5"], "'1.5'"),
             (["--ready-fd", ""], "--ready-fd"),

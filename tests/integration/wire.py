@@ -283,6 +283,12 @@ class DaemonTest(unittest.TestCase):
                 raise TimeoutError(f"never saw {count} waiting for {path}")
 
 
+def await_end(socket_path):
+    """Until nobody serves that socket any more: a daemon holds the lock beside it for life, and writes its state after its last answer."""
+    with open(socket_path + ".lock", "ab") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+
+
 def is_free(path, mode=fcntl.LOCK_EX):
     """Can the kernel's lock be had now?"""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

@@ -588,11 +588,11 @@ static void folders_are_made_below_the_given_one_only(void **state)
 
         snprintf(p.folder, sizeof p.folder, "%s/home/a/b", f->base);
         p.given = strlen(f->base) + strlen("/home");
-        assert_int_equal(statefile_write(&p, "text", &step), -ENOENT);
+        assert_int_equal(statefile_write(&p, "text", true, &step), -ENOENT);
         assert_string_equal(step, "mkdir");
         assert_int_equal(count_files(f->base), 0);
         p.given = strlen(f->base);
-        assert_int_equal(statefile_write(&p, "text", &step), 0);
+        assert_int_equal(statefile_write(&p, "text", true, &step), 0);
         assert_int_equal(statefile_read(&p, text, &step), 4);
         assert_string_equal(text, "text");
 }

@@ -137,7 +137,7 @@ int statefile_read(const struct statefile *f, char out[STATEFILE_TEXT_MAX], cons
         return r;
 }
 
-static int write_all(int fd, const char *text, const char **step)
+static int write_all(int fd, const char *text, bool durable, const char **step)
 {
         size_t len = strlen(text), sent = 0;
 
@@ -148,11 +148,11 @@ static int write_all(int fd, const char *text, const char **step)
                         return failed(step, "write");
                 sent += n > 0 ? (size_t)n : 0;
         }
-        return fsync(fd) == 0 ? 0 : failed(step, "fsync");
+        return !durable || fsync(fd) == 0 ? 0 : failed(step, "fsync");
 }
 
 /* A new file `name` that holds the text. On failure there is none. */
-static int write_aside(int dir, const char *name, const char *text, const char **step)
+static int write_aside(int dir, const char *name, const char *text, bool durable, const char **step)
 {
         int fd, r;
 
@@ -162,7 +162,7 @@ static int write_aside(int dir, const char *name, const char *text, const char *
         fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
                 return failed(step, "create");
-        r = write_all(fd, text, step);
+        r = write_all(fd, text, durable, step);
         if (close(fd) != 0 && r == 0)
                 r = failed(step, "close");
         if (r != 0)
@@ -170,7 +170,7 @@ static int write_aside(int dir, const char *name, const char *text, const char *
         return r;
 }
 
-static int replace(int dir, const char *name, const char *text, const char **step)
+static int replace(int dir, const char *name, const char *text, bool durable, const char **step)
 {
         char aside[sizeof((struct statefile *)0)->name + 8];
         struct stat st;
@@ -181,7 +181,7 @@ static int replace(int dir, const char *name, const char *text, const char **ste
                 return -EEXIST;
         }
         snprintf(aside, sizeof aside, "%s.new", name);
-        r = write_aside(dir, aside, text, step);
+        r = write_aside(dir, aside, text, durable, step);
         if (r != 0)
                 return r;
         if (renameat(dir, aside, dir, name) != 0) {
@@ -190,10 +190,10 @@ static int replace(int dir, const char *name, const char *text, const char **ste
                 return r;
         }
         /* EINVAL: a file system that knows no such thing. */
-        return fsync(dir) == 0 || errno == EINVAL ? 0 : failed(step, "fsync of the folder");
+        return !durable || fsync(dir) == 0 || errno == EINVAL ? 0 : failed(step, "fsync of the folder");
 }
 
-int statefile_write(const struct statefile *f, const char *text, const char **step)
+int statefile_write(const struct statefile *f, const char *text, bool durable, const char **step)
 {
         int r = make_folders(f, step), dir;
 
@@ -202,7 +202,7 @@ int statefile_write(const struct statefile *f, const char *text, const char **st
         dir = open_folder(f, step);
         if (dir < 0)
                 return dir;
-        r = replace(dir, f->name, text, step);
+        r = replace(dir, f->name, text, durable, step);
         close(dir);
         return r;
 }
