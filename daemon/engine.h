@@ -23,6 +23,12 @@ void engine_submit(struct engine *e, const struct table_event *ev);
 int64_t engine_now(const struct engine *e);
 /* The next number of the daemon's one growing counter: tokens and session ids. */
 uint64_t engine_next_number(struct engine *e);
+/* An earlier daemon has given this number: the next ones are greater. */
+void engine_number_given(struct engine *e, uint64_t number);
+/* No number that was ever given is above this, as far as the clock can tell. */
+uint64_t engine_number_bound(const struct engine *e);
+/* How long ago the machine was started, time asleep included; 0 when unknown. */
+int64_t engine_boot_age_ms(void);
 /* For looking only. */
 const struct table *engine_table(const struct engine *e);
 void engine_os_stats(const struct engine *e, struct oslock_stats *out);

@@ -207,6 +207,10 @@ void outcome_replied(struct dispatch *d, const struct table_effect *fx)
                 dispatch_refuse(d, q->client, &q->id, d->stopping ? PL_E_SHUTTING_DOWN : PL_E_CANCELLED, NULL);
                 break;
         case OUT_LOST:
+                if (q->claims != TABLE_NONE) {
+                        dispatch_refuse(d, q->client, &q->id, PL_E_LOST, "the descriptor does not bear the lock any more");
+                        break;
+                }
                 dispatch_refuse(d, q->client, &q->id, PL_E_LOST, fx->broken ? "the lock was broken while it was being upgraded" : "somebody outside took the file while its lock was being upgraded");
                 break;
         case OUT_FAILED:

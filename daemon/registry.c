@@ -1,5 +1,6 @@
 #include "registry.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,9 +30,18 @@ struct client *registry_client_add(struct registry *r, uint64_t id, struct sessi
         return c;
 }
 
-void registry_client_remove(struct registry *r, struct client *c)
+int registry_client_rename(struct registry *r, struct client *c, uint64_t id)
 {
         HASH_DELETE(hh, r->clients, c);
+        c->id = id;
+        HASH_ADD(hh, r->clients, id, sizeof c->id, c);
+        return c->hh.tbl != NULL ? 0 : -ENOMEM;
+}
+
+void registry_client_remove(struct registry *r, struct client *c)
+{
+        if (c->hh.tbl != NULL)
+                HASH_DELETE(hh, r->clients, c);
         free(c);
 }
 

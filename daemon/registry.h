@@ -56,7 +56,8 @@ struct request {
         uint64_t bearer;                /* what it waits on or was granted */
         table_id table_request;         /* 0 until it waits */
         struct table_key key;
-        enum table_mode mode;
+        enum table_mode mode, claims;   /* claims: a lock from before, with claimed_token; else NONE */
+        uint64_t claimed_token;
         int64_t handle, since_ms, deadline_ms;
         bool by_path, create, notify, nonblock, detach;
         bool logged;                    /* the log says that it waits long */
@@ -111,6 +112,8 @@ struct registry {
 struct client *registry_client(const struct registry *r, uint64_t id);
 /* NULL when out of memory. */
 struct client *registry_client_add(struct registry *r, uint64_t id, struct session *session, const struct peer *peer);
+/* It has neither requests nor grants yet. -ENOMEM: nobody finds it any more, and it must go. */
+int registry_client_rename(struct registry *r, struct client *c, uint64_t id);
 /* Its requests and grants must be gone. Closes nothing: its descriptors were taken out before. */
 void registry_client_remove(struct registry *r, struct client *c);
 

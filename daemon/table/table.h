@@ -66,6 +66,9 @@ struct table_event {
         int64_t handle;
         enum table_mode mode;
         enum table_mode bears;          /* what a passed description is known to hold in the kernel already, unknown to the table */
+        enum table_mode claims;         /* a lock from before the daemon died, or before the connection broke: that mode, which `bears` must confirm; else NONE */
+        uint64_t claimed_token;         /* with `claims`; later tokens are greater */
+        uint64_t group;                 /* an older request overtakes those of its own group alone, and nobody behind another's */
         bool nonblock;                  /* never queue */
         bool detach;                    /* forget the owner right after the grant, without OS_UNLOCK */
         int64_t since_ms;               /* arrival: now_ms, or earlier for one that must queue again at its old place */
@@ -88,7 +91,7 @@ enum table_outcome {
         OUT_TIMED_OUT,
         OUT_DEADLOCK,   /* a second upgrader */
         OUT_CANCELLED,
-        OUT_LOST,       /* an upgrade lost its SH, to an outsider or because it was `broken`: the lock is gone */
+        OUT_LOST,       /* an upgrade lost its SH, to an outsider or because it was `broken`: the lock is gone. What was claimed is not borne any more */
         OUT_FAILED,     /* error: errno of the OS */
         OUT_DUPLICATE,  /* this owner has a waiting request on this resource already */
         OUT_LIMIT       /* out of memory or of table room: nothing changed */
@@ -122,7 +125,7 @@ struct table_effect {
         int64_t waited_ms;
         int error;
         bool broken;                    /* FX_LOST, FX_REPLY OUT_LOST: by EV_BREAK, not by an outsider */
-        bool relock;                    /* FX_REPLY OUT_GRANTED: held before (relock, downgrade) */
+        bool relock;                    /* FX_REPLY OUT_GRANTED: held before (relock, downgrade, claim) */
         uint64_t op;                    /* FX_OS_LOCK, FX_OS_CANCEL */
         uint64_t bearer;
         bool wait, fresh, convert;
@@ -147,6 +150,10 @@ void table_step(struct table *t, const struct table_event *ev, struct table_effe
 
 /* The next number of the one growing counter, from which tokens are drawn too. */
 uint64_t table_next_number(struct table *t, uint64_t clock_us);
+/* `number` was given out by a daemon before: the next ones are greater. */
+void table_number_given(struct table *t, uint64_t number);
+/* The greatest one so far. */
+uint64_t table_last_number(const struct table *t);
 
 /* The earliest time at which an EV_TIMER is due; TABLE_NEVER when none. */
 int64_t table_next_deadline(const struct table *t);
