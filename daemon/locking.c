@@ -238,6 +238,21 @@ static struct request *add_request(struct dispatch *d, struct client *c, const s
         return q;
 }
 
+/*
+ * A client whose file was replaced while it waited gives the lock on the old one back and asks for the new one. That it says how long it has waited is
+ * not believed, but for what we have just seen of it: the age of the request for a lock of that label on another file.
+ */
+static void keep_place(struct client *c, const struct incoming *in, struct table_key key, struct request *q)
+{
+        const struct given_back *old = &c->given_back;
+        bool follows = old->label != NULL && in->request.lock.reclaim_waited_ms >= 0 && in->since_ms - old->at_ms < PL_FOLLOW_MS &&
+                       strcmp(old->label, q->label) == 0 && old->mode == q->mode && (old->key.device != key.device || old->key.inode != key.inode);
+
+        if (follows && old->since_ms < q->since_ms)
+                q->since_ms = old->since_ms;
+        registry_forget_given_back(c);
+}
+
 void locking_lock(struct dispatch *d, struct client *c, struct incoming *in)
 {
         struct table_key key = {0};
@@ -252,10 +267,12 @@ void locking_lock(struct dispatch *d, struct client *c, struct incoming *in)
         if (q == NULL) {
                 dispatch_refuse_for_memory(d, c, &in->request.id);
         } else if (q->by_path) {
+                registry_forget_given_back(c);
                 locking_open(d, q, true);
         } else {
                 in->has_fd = false;     /* adopted */
                 result = files_adopt(d->files, in->fd, &key, &bearer, &e);
+                keep_place(c, in, key, q);
                 opened(d, q, result, key, bearer, &e);
         }
 }
@@ -282,6 +299,9 @@ static void unlock(struct dispatch *d, struct client *c, const struct pl_request
 
         if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, NULL)) {
                 g = registry_grant(&d->registry, lock);
+                /* Not what was held for long: it is the wait that counts. */
+                if (g != NULL && !g->by_path && g->label[0] != '\0' && engine_now(d->engine) - h.since_ms < PL_FOLLOW_MS)
+                        registry_give_back(c, g, engine_now(d->engine));
                 if (g != NULL)
                         locking_ended(d, g, "released");
                 locking_give_up(d, c, lock, r->unlock.close && !h.shared);

@@ -9,6 +9,7 @@
 #include "log.h"
 #include "rows.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,8 +18,15 @@
 /* The file was replaced while the request waited: give the lock back and queue again on the new one. */
 static void reopen(struct dispatch *d, struct request *q, table_id lock)
 {
+        static const struct file_error stale = {"open", ESTALE};
+
         locking_give_up(d, q->client, lock, false);
         outside_released(d->outside, q->key.device, q->key.inode);
+        if (q->reopened >= REOPENS_MAX) {       /* what it has got guards nothing */
+                dispatch_refuse_os(d, q->client, &q->id, &stale, q->label);
+                locking_forget(d, q);
+                return;
+        }
         d->metrics.reopened++;
         q->reopened++;
         notices_forget(d, q);
@@ -116,7 +124,7 @@ static void granted(struct dispatch *d, struct request *q, const struct table_ef
         struct table_key now;
         struct file_error e;
 
-        if (!q->by_path || fx->relock || registry_grant(&d->registry, fx->lock) != NULL || q->reopened >= REOPENS_MAX) {
+        if (!q->by_path || fx->relock || registry_grant(&d->registry, fx->lock) != NULL) {
                 conclude(d, q, fx);
                 return;
         }
