@@ -177,9 +177,110 @@ static void eight_that_remove_and_create_are_never_in_together(void **state)
         assert_int_equal(chdir("/"), 0);
 }
 
+/* ---- the order of those who follow ---- */
+
+static void count_waiting(void *arg, const struct portalock_row *row)
+{
+        *(int *)arg += strcmp(row->state, "waiting") == 0;
+}
+
+/* Until so many wait for the file that the path names now. */
+static void await_waiting(portalock_session *s, const char *path, int count)
+{
+        int64_t polls;
+        int waiting;
+
+        for (polls = 0; polls < 20000; polls++) {
+                waiting = 0;
+                assert_int_equal(portalock_list(s, &path, 1, count_waiting, &waiting), 0);
+                if (waiting == count)
+                        break;
+                usleep(1000);
+        }
+        assert_int_equal(waiting, count);
+        usleep(2000);           /* ages are milliseconds: the next one is younger */
+}
+
+/* A process that waits for the lock, says its name and lets go of it. */
+static pid_t start(const struct fixture *f, int (*wait_and_say)(const struct fixture *f, char name, int out), char name, int out)
+{
+        pid_t pid = fork();
+
+        if (pid == 0)
+                _exit(wait_and_say(f, name, out));
+        assert_true(pid > 0);
+        return pid;
+}
+
+static int library_says(const struct fixture *f, char name, int out)
+{
+        portalock_session *s;
+        portalock_file *file;
+        struct stat held, now;
+
+        if (portalock_connect("library", PORTALOCK_CONNECT_NO_SPAWN, &s) != 0 || portalock_open(s, f->path, &file) != 0)
+                return 2;
+        if (portalock_lock(file, PORTALOCK_EX, -1) != 0)
+                return 3;
+        if (fstat(portalock_file_fd(file), &held) != 0 || stat(f->path, &now) != 0 || held.st_ino != now.st_ino)
+                return 4;
+        return write(out, &name, 1) == 1 && portalock_unlock(file) == 0 ? 0 : 5;
+}
+
+static int path_says(const struct fixture *f, char name, int out)
+{
+        portalock_session *s;
+        char params[256], *json;
+
+        snprintf(params, sizeof params, "{\"path\":\"%s\",\"flags\":[\"LOCK_EX\"]}", f->path);
+        if (portalock_connect("path", PORTALOCK_CONNECT_NO_SPAWN, &s) != 0)
+                return 2;
+        if (portalock_call_wait(s, "lock", params, -1, &json) != 0)
+                return 3;
+        return write(out, &name, 1) == 1 ? 0 : 5;
+}
+
+static void those_who_follow_come_before_those_who_came_for_the_new_file(void **state)
+{
+        struct fixture *f = *state;
+        portalock_file *old = open_file(f->a, f->path), *new;
+        char order[5] = "";
+        pid_t pids[4];
+        int out[2], i, status;
+
+        assert_int_equal(pipe(out), 0);
+        assert_int_equal(portalock_lock(old, PORTALOCK_EX, -1), 0);
+        pids[0] = start(f, library_says, 'B', out[1]);
+        await_waiting(f->a, f->path, 1);
+        pids[1] = start(f, library_says, 'C', out[1]);
+        await_waiting(f->a, f->path, 2);
+        pids[2] = start(f, path_says, 'P', out[1]);
+        await_waiting(f->a, f->path, 3);
+        assert_int_equal(unlink(f->path), 0);
+        new = open_file(f->b, f->path);
+        assert_int_equal(portalock_lock(new, PORTALOCK_EX, -1), 0);
+        pids[3] = start(f, library_says, 'D', out[1]);
+        await_waiting(f->a, f->path, 1);
+        assert_int_equal(portalock_unlock(old), 0);
+        await_waiting(f->a, f->path, 4);
+        assert_int_equal(portalock_unlock(new), 0);
+        for (i = 0; i < 4; i++)
+                assert_int_equal(read(out[0], &order[i], 1), 1);
+        assert_string_equal(order, "BCPD");
+        for (i = 0; i < 4; i++) {
+                assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+                assert_int_equal(status, 0);
+        }
+        close(out[0]);
+        close(out[1]);
+        portalock_close(old);
+        portalock_close(new);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(those_who_follow_come_before_those_who_came_for_the_new_file, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(eight_that_remove_and_create_are_never_in_together, set_up, tear_down),
         };
 
