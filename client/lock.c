@@ -13,8 +13,9 @@ struct lock_op {
         struct portalock_session *session;
         int flags;
         int64_t deadline_ms;                    /* the caller's; NEVER */
+        int64_t since_ms;                       /* when it was asked for */
         int64_t request;                        /* the id of the turn under way */
-        bool was_locked, writing, cancelled;
+        bool was_locked, writing, cancelled, follows;   /* follows: the file was replaced, the lock on the old one is given back */
         void (*done)(void *arg, portalock_file *f, int result);
         void *arg;
 };
@@ -81,6 +82,11 @@ static int send_lock(struct lock_op *op)
                 pl_write_bool(&w, "detach", true);
         if (left > 0)
                 pl_write_integer(&w, "timeout_ms", left);
+        if (op->follows) {      /* it keeps its place in the queue */
+                pl_write_open(&w, "reclaim", '{');
+                pl_write_integer(&w, "waited_ms", now - op->since_ms);
+                pl_write_close(&w, '}');
+        }
         if (s->callbacks.waiting != NULL && !nonblock)
                 pl_write_bool(&w, "notify", true);
         op->request = request_send(s, &w, f->fd, answer_by, on_locked, op);
@@ -162,6 +168,7 @@ static void on_locked(void *arg, int code, struct pl_reply *reply)
         }
         (void)send_unlock(op->session, f->lock, false, NEVER, NULL, NULL);
         f->lock = 0;
+        op->follows = true;
         if (op->cancelled)
                 code = client_fail(op->session, PORTALOCK_E_CANCELLED, "the request was cancelled");
         else
@@ -203,7 +210,7 @@ int portalock_lock_start(portalock_file *f, int flags, int64_t timeout_ms, void 
         if (op == NULL)
                 return client_no_memory(s);
         *op = (struct lock_op){.file = f, .session = s, .flags = flags | (timeout_ms == 0 ? PORTALOCK_NB : 0), .deadline_ms = deadline_of(timeout_ms),
-                               .was_locked = f->lock != 0, .done = done, .arg = arg};
+                               .since_ms = os_now_ms(), .was_locked = f->lock != 0, .done = done, .arg = arg};
         e = send_lock(op);
         if (e != 0) {
                 free(op);

@@ -28,6 +28,7 @@ void dispatch_attach(struct dispatch *d, struct engine *engine, struct outside *
 {
         d->engine = engine;
         d->outside = outside;
+        d->started_ms = engine_now(engine);
         d->listing = (struct listing){.registry = &d->registry, .engine = engine, .files = d->files, .outside = outside};
 }
 
@@ -126,6 +127,17 @@ void dispatch_answer_empty(struct dispatch *d, const struct client *c, const str
 
 /* ---- the small methods ---- */
 
+/* After a lost connection the session goes on under its old id, unless somebody has that or no daemon can have given it. */
+static void go_on_as(struct dispatch *d, struct client *c, int64_t session)
+{
+        if (!reclaim_token_is_credible(d, session) || registry_client(&d->registry, (uint64_t)session) != NULL)
+                return;
+        engine_raise_numbers(d->engine, (uint64_t)session);
+        log_event(LOG_DEBUG, "session_goes_on", "session=%lld opened_as=%llu", (long long)session, (unsigned long long)c->id);
+        if (registry_client_rename(&d->registry, c, (uint64_t)session) != 0)
+                d->hooks.fail(c->session, "out_of_memory");
+}
+
 static void hello(struct dispatch *d, struct client *c, const struct pl_request *r)
 {
         struct pl_writer w;
@@ -134,6 +146,8 @@ static void hello(struct dispatch *d, struct client *c, const struct pl_request 
                 dispatch_refuse(d, c, &r->id, PL_E_INVALID_REQUEST, "hello must be the first request of a session");
                 return;
         }
+        if (r->hello.session > 0)
+                go_on_as(d, c, r->hello.session);
         c->concurrent = r->hello.concurrent;
         if (r->hello.client != NULL)
                 snprintf(c->name, sizeof c->name, "%s", r->hello.client);

@@ -53,6 +53,7 @@ struct dispatch {
         LIST_HEAD(, client) deferring;  /* whose requests stand behind an earlier one of theirs */
         size_t opening;                 /* lock requests in REQUEST_OPENING */
         size_t path_locks;              /* held by path: they end with the daemon */
+        int64_t started_ms;             /* engine's clock */
         bool stopping;
         struct audiences audiences;     /* those who want notices, by file */
         int64_t look_ms;                /* when to look who is outside; TABLE_NEVER */
@@ -134,6 +135,8 @@ void locking_refuse_for_memory(struct dispatch *d, struct request *q);
 /* TIMED_OUT before the file was even open. */
 void locking_refuse_timed_out(struct dispatch *d, const struct client *c, const struct pl_id *id);
 void locking_break(struct dispatch *d, struct client *c, const struct pl_request *r);
+/* May a daemon of ours have given this number (a token, a session id) some day? */
+bool reclaim_token_is_credible(const struct dispatch *d, int64_t number);
 /* The oldest descriptor of the client's queue; false when none is there. *fd may be a hole. */
 bool locking_claim(struct client *c, int *fd);
 

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <uv.h>
 
+#define CLOCK_LEEWAY_US (24 * 3600 * UINT64_C(1000000)) /* the clock may have been set back so far since an earlier daemon */
+
 struct engine {
         uv_loop_t *loop;
         struct files *files;
@@ -52,14 +54,23 @@ uint64_t engine_next_number(struct engine *e)
         return number;
 }
 
-uint64_t engine_number_bound(const struct engine *e)
-{
-        return table_last_number(e->table);
-}
-
 void engine_raise_numbers(struct engine *e, uint64_t floor)
 {
         table_raise_numbers(e->table, floor);
+}
+
+uint64_t engine_number_bound(const struct engine *e)
+{
+        uint64_t last = table_last_number(e->table), by_clock = engine_clock_us() + CLOCK_LEEWAY_US;
+
+        return state_floor(e->state) > 0 || last > by_clock ? last : by_clock;
+}
+
+int64_t engine_boot_age_ms(void)
+{
+        double seconds;
+
+        return uv_uptime(&seconds) == 0 ? (int64_t)(seconds * 1000) : 0;
 }
 
 const struct table *engine_table(const struct engine *e)
@@ -235,7 +246,7 @@ void engine_submit(struct engine *e, const struct table_event *ev)
 
         /* A description may bear a lock that we do not know of (granted by a daemon that died, or detached): it must not queue behind
            those who wait for it, and a failed conversion would lose it. */
-        if (copy.kind == EV_LOCK && !copy.shared && (copy.mode == TABLE_EX || table_knows(e->table, copy.key)))
+        if (copy.kind == EV_LOCK && !copy.shared && (copy.claims != TABLE_NONE || copy.mode == TABLE_EX || table_knows(e->table, copy.key)))
                 copy.bears = kernel_bears(e->kernel, copy.bearer);
         enqueue(e, &copy);
         drain(e);

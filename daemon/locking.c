@@ -36,6 +36,8 @@ static void submit(struct dispatch *d, struct request *q, uint64_t bearer)
                 .mode = q->mode,
                 .nonblock = q->nonblock,
                 .detach = q->detach,
+                .claims = q->claims,
+                .claimed_token = q->claimed_token,
                 .since_ms = q->since_ms,
                 .deadline_ms = q->deadline_ms,
         };
@@ -73,11 +75,13 @@ static bool refuse_early(struct dispatch *d, const struct client *c, const struc
                 dispatch_refuse_member(d, c, &r->id, "fd", "params.fd is true, but no descriptor was received with or before this request");
         else if (d->stopping)
                 dispatch_refuse(d, c, &r->id, PL_E_SHUTTING_DOWN, NULL);
-        else if (r->lock.reclaim_token >= 0)
-                dispatch_refuse(d, c, &r->id, PL_E_LOST, "this daemon cannot give the old lock back: lock again");
+        else if (r->lock.reclaim_token >= 0 && !r->lock.fd)
+                dispatch_refuse(d, c, &r->id, PL_E_LOST, "a lock by path ends with its session and its daemon: lock again");
+        else if (r->lock.reclaim_token >= 0 && !reclaim_token_is_credible(d, r->lock.reclaim_token))
+                dispatch_refuse(d, c, &r->id, PL_E_LOST, "no grant can have had this token yet");
         else if (r->lock.fd && fd < 0)
                 dispatch_refuse_limit(d, c, &r->id, "descriptors", "the descriptor could not be received: too many are open");
-        else if (c->request_count >= PL_WAITING_PER_SESSION_MAX)
+        else if (r->lock.reclaim_token < 0 && c->request_count >= PL_WAITING_PER_SESSION_MAX)
                 dispatch_refuse_limit(d, c, &r->id, "waiting_per_session", "this session has too many waiting requests");
         else if (c->grant_count >= PL_LOCKS_PER_SESSION_MAX)
                 dispatch_refuse_limit(d, c, &r->id, "locks_per_session", "this session holds too many locks");
@@ -194,6 +198,25 @@ void locking_open(struct dispatch *d, struct request *q, bool hold_up)
                 opened(d, q, result, key, bearer, &e);
 }
 
+bool reclaim_token_is_credible(const struct dispatch *d, int64_t number)
+{
+        return number >= 0 && (uint64_t)number <= engine_number_bound(d->engine);
+}
+
+/*
+ * One that waited already when the daemon died, or the connection broke, comes back to its place: by age. Only for a while after our start: later nobody
+ * could tell such a claim from a lie. The deadline counts from the receipt all the same.
+ */
+static int64_t arrival(const struct dispatch *d, const struct incoming *in)
+{
+        int64_t waited = in->request.lock.reclaim_waited_ms, boot_age;
+
+        if (waited <= 0 || in->since_ms >= d->started_ms + PL_RECLAIM_WINDOW_MS)
+                return in->since_ms;
+        boot_age = engine_boot_age_ms();
+        return in->since_ms - (waited < boot_age ? waited : boot_age);
+}
+
 static struct request *add_request(struct dispatch *d, struct client *c, const struct incoming *in)
 {
         const struct pl_lock_params *p = &in->request.lock;
@@ -208,9 +231,26 @@ static struct request *add_request(struct dispatch *d, struct client *c, const s
         q->notify = p->notify && in->request.id.kind != PL_ID_NONE;
         q->nonblock = p->nonblock || p->timeout_ms == 0;
         q->detach = p->detach;
-        q->since_ms = in->since_ms;
-        q->deadline_ms = p->timeout_ms > 0 && !q->nonblock ? q->since_ms + p->timeout_ms : TABLE_NEVER;
+        q->claims = p->reclaim_token < 0 ? TABLE_NONE : p->reclaim_mode == PL_MODE_EX ? TABLE_EX : TABLE_SH;
+        q->claimed_token = p->reclaim_token < 0 ? 0 : (uint64_t)p->reclaim_token;
+        q->since_ms = arrival(d, in);
+        q->deadline_ms = p->timeout_ms > 0 && !q->nonblock ? in->since_ms + p->timeout_ms : TABLE_NEVER;
         return q;
+}
+
+/*
+ * A client whose file was replaced while it waited gives the lock on the old one back and asks for the new one. That it says how long it has waited is
+ * not believed, but for what we have just seen of it: the age of the request for a lock of that label on another file.
+ */
+static void keep_place(struct client *c, const struct incoming *in, struct table_key key, struct request *q)
+{
+        const struct given_back *old = &c->given_back;
+        bool follows = old->label != NULL && in->request.lock.reclaim_waited_ms >= 0 && in->since_ms - old->at_ms < PL_FOLLOW_MS &&
+                       strcmp(old->label, q->label) == 0 && old->mode == q->mode && (old->key.device != key.device || old->key.inode != key.inode);
+
+        if (follows && old->since_ms < q->since_ms)
+                q->since_ms = old->since_ms;
+        registry_forget_given_back(c);
 }
 
 void locking_lock(struct dispatch *d, struct client *c, struct incoming *in)
@@ -227,10 +267,12 @@ void locking_lock(struct dispatch *d, struct client *c, struct incoming *in)
         if (q == NULL) {
                 dispatch_refuse_for_memory(d, c, &in->request.id);
         } else if (q->by_path) {
+                registry_forget_given_back(c);
                 locking_open(d, q, true);
         } else {
                 in->has_fd = false;     /* adopted */
                 result = files_adopt(d->files, in->fd, &key, &bearer, &e);
+                keep_place(c, in, key, q);
                 opened(d, q, result, key, bearer, &e);
         }
 }
@@ -257,6 +299,9 @@ static void unlock(struct dispatch *d, struct client *c, const struct pl_request
 
         if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, NULL)) {
                 g = registry_grant(&d->registry, lock);
+                /* Not what was held for long: it is the wait that counts. */
+                if (g != NULL && !g->by_path && g->label[0] != '\0' && engine_now(d->engine) - h.since_ms < PL_FOLLOW_MS)
+                        registry_give_back(c, g, engine_now(d->engine));
                 if (g != NULL)
                         locking_ended(d, g, "released");
                 locking_give_up(d, c, lock, r->unlock.close && !h.shared);

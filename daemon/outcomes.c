@@ -9,6 +9,7 @@
 #include "log.h"
 #include "rows.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,8 +18,15 @@
 /* The file was replaced while the request waited: give the lock back and queue again on the new one. */
 static void reopen(struct dispatch *d, struct request *q, table_id lock)
 {
+        static const struct file_error stale = {"open", ESTALE};
+
         locking_give_up(d, q->client, lock, false);
         outside_released(d->outside, q->key.device, q->key.inode);
+        if (q->reopened >= REOPENS_MAX) {       /* what it has got guards nothing */
+                dispatch_refuse_os(d, q->client, &q->id, &stale, q->label);
+                locking_forget(d, q);
+                return;
+        }
         d->metrics.reopened++;
         q->reopened++;
         notices_forget(d, q);
@@ -116,7 +124,7 @@ static void granted(struct dispatch *d, struct request *q, const struct table_ef
         struct table_key now;
         struct file_error e;
 
-        if (!q->by_path || fx->relock || registry_grant(&d->registry, fx->lock) != NULL || q->reopened >= REOPENS_MAX) {
+        if (!q->by_path || fx->relock || registry_grant(&d->registry, fx->lock) != NULL) {
                 conclude(d, q, fx);
                 return;
         }
@@ -207,6 +215,10 @@ void outcome_replied(struct dispatch *d, const struct table_effect *fx)
                 dispatch_refuse(d, q->client, &q->id, d->stopping ? PL_E_SHUTTING_DOWN : PL_E_CANCELLED, NULL);
                 break;
         case OUT_LOST:
+                if (q->claims != TABLE_NONE) {
+                        dispatch_refuse(d, q->client, &q->id, PL_E_LOST, "the descriptor does not bear the lock any more");
+                        break;
+                }
                 dispatch_refuse(d, q->client, &q->id, PL_E_LOST, fx->broken ? "the lock was broken while it was being upgraded" : "somebody outside took the file while its lock was being upgraded");
                 break;
         case OUT_FAILED:

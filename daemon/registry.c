@@ -1,5 +1,6 @@
 #include "registry.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,9 +30,19 @@ struct client *registry_client_add(struct registry *r, uint64_t id, struct sessi
         return c;
 }
 
-void registry_client_remove(struct registry *r, struct client *c)
+int registry_client_rename(struct registry *r, struct client *c, uint64_t id)
 {
         HASH_DELETE(hh, r->clients, c);
+        c->id = id;
+        HASH_ADD(hh, r->clients, id, sizeof c->id, c);
+        return c->hh.tbl != NULL ? 0 : -ENOMEM;
+}
+
+void registry_client_remove(struct registry *r, struct client *c)
+{
+        if (c->hh.tbl != NULL)
+                HASH_DELETE(hh, r->clients, c);
+        registry_forget_given_back(c);
         free(c);
 }
 
@@ -172,6 +183,7 @@ struct grant *registry_grant_add(struct registry *r, const struct request *q, ta
         g->bearer = q->bearer;
         g->handle = q->handle;
         g->by_path = q->by_path;
+        g->since_ms = q->since_ms;
         g->label = g->label_key + LABEL_PREFIX;
         g->label_key_len = label_key(g->label_key, c, q->handle, q->label);
         HASH_ADD(hh, r->grants, lock, sizeof g->lock, g);
@@ -223,4 +235,16 @@ void registry_grant_remove(struct registry *r, struct grant *g)
                 g->next->prev = g->prev;
         g->client->grant_count--;
         free(g);
+}
+
+void registry_give_back(struct client *c, const struct grant *g, int64_t now_ms)
+{
+        registry_forget_given_back(c);
+        c->given_back = (struct given_back){.label = strdup(g->label), .key = g->key, .mode = g->mode, .since_ms = g->since_ms, .at_ms = now_ms};
+}
+
+void registry_forget_given_back(struct client *c)
+{
+        free(c->given_back.label);
+        c->given_back.label = NULL;
 }

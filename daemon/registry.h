@@ -22,6 +22,15 @@ struct registry;
 struct kept;
 TAILQ_HEAD(kept_list, kept);
 
+/* A lock on a passed descriptor that was no use, its file having been replaced: whose place in the queue a request for the new file may take. */
+struct given_back {
+        char *label;                    /* NULL: none */
+        struct table_key key;
+        enum table_mode mode;
+        int64_t since_ms;               /* when it had been asked for */
+        int64_t at_ms;                  /* when it was given back */
+};
+
 struct client {
         uint64_t id;                    /* the session's id on the wire and in the table */
         struct session *session;        /* where its bytes go */
@@ -42,6 +51,7 @@ struct client {
         struct request *requests;       /* waiting, by their JSON-RPC id */
         struct request *waiting;        /* list of all that wait, those without id too */
         struct grant *grants;           /* list of what it holds */
+        struct given_back given_back;   /* its last one, until its next lock request */
         size_t request_count, grant_count, watch_count;
         uint64_t last_event;            /* number of the event it was told last */
         uint64_t events_dropped;        /* it watches, but does not read; not told yet */
@@ -56,7 +66,8 @@ struct request {
         uint64_t bearer;                /* what it waits on or was granted */
         table_id table_request;         /* 0 until it waits */
         struct table_key key;
-        enum table_mode mode;
+        enum table_mode mode, claims;   /* claims: a lock from before, with claimed_token; else NONE */
+        uint64_t claimed_token;
         int64_t handle, since_ms, deadline_ms;
         bool by_path, create, notify, nonblock, detach;
         bool logged;                    /* the log says that it waits long */
@@ -88,7 +99,7 @@ struct grant {
         struct client *client;
         enum table_mode mode;
         uint64_t token;
-        int64_t handle;
+        int64_t handle, since_ms;       /* since_ms: when it was asked for */
         bool by_path;
         struct grant *prev, *next;      /* of its client */
         struct grant *same_older, *same_newer;  /* with the same label, session and handle */
@@ -111,6 +122,8 @@ struct registry {
 struct client *registry_client(const struct registry *r, uint64_t id);
 /* NULL when out of memory. */
 struct client *registry_client_add(struct registry *r, uint64_t id, struct session *session, const struct peer *peer);
+/* It has neither requests nor grants yet. -ENOMEM: nobody finds it any more, and it must go. */
+int registry_client_rename(struct registry *r, struct client *c, uint64_t id);
 /* Its requests and grants must be gone. Closes nothing: its descriptors were taken out before. */
 void registry_client_remove(struct registry *r, struct client *c);
 
@@ -126,5 +139,9 @@ struct grant *registry_grant(const struct registry *r, table_id lock);
 /* The newest lock of this session and handle with exactly this label, or NULL. */
 struct grant *registry_grant_by_label(const struct registry *r, const struct client *c, int64_t handle, const char *label);
 void registry_grant_remove(struct registry *r, struct grant *g);
+
+/* Remember a lock that is being given back; forget what was. (Out of memory: nothing is remembered.) */
+void registry_give_back(struct client *c, const struct grant *g, int64_t now_ms);
+void registry_forget_given_back(struct client *c);
 
 #endif

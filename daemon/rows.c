@@ -82,6 +82,7 @@ void rows_outsiders_begin(const struct listing *l, struct table_key key, struct 
 {
         const struct table *t = engine_table(l->engine);
         struct table_holder h;
+        size_t i, ours = 0;
 
         *o = (struct rows_outsiders){.held = TABLE_NONE};
         o->rows = outside_of(l->outside, key.device, key.inode, &o->count);
@@ -89,6 +90,9 @@ void rows_outsiders_begin(const struct listing *l, struct table_key key, struct 
                 return;
         o->trust_ours = outside_knows_ours(l->outside, key.device, key.inode);
         o->own = table_bearers_held(t, key);    /* so many of the system's rows with our pid are accounted for */
+        for (i = 0; i < o->count; i++)
+                ours += o->rows[i].ours;
+        o->reclaimed = o->own > ours ? o->own - ours : 0;
         if (table_holder_at(t, key, 0, &h))
                 o->held = h.mode;               /* all are alike: an exclusive one has only co-holders beside it */
 }
@@ -97,6 +101,10 @@ static bool is_outside(struct rows_outsiders *o, const struct outside_holder *ro
 {
         if (o->held == TABLE_EX || (o->held == TABLE_SH && row->exclusive))
                 return false;
+        if (!row->ours && row->command[0] == '\0' && o->reclaimed > 0) {
+                o->reclaimed--;
+                return false;
+        }
         if (!row->ours)
                 return true;
         if (o->own > 0) {

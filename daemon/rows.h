@@ -21,6 +21,7 @@ struct rows_outsiders {
         const struct outside_holder *rows;
         size_t at, count;
         size_t own;             /* so many of the rows that are ours are locks that the daemon has now */
+        size_t reclaimed;       /* so many of the rows of processes that are gone may be locks which an earlier daemon took, and we have now */
         bool trust_ours;
         enum table_mode held;   /* by the daemon's clients, the strongest */
 };

@@ -20,6 +20,7 @@ const struct command commands[] = {
          "      --fd NUMBER          lock this descriptor, also before a command\n"
          "      --on-lost kill|warn  when the lock is broken: end the command (default) or only say so\n"
          "      --require-daemon     fail when no daemon can be had, instead of taking flock(2) directly\n"
+         "      --remove             remove FILE when COMMAND has ended, while it is still locked\n"
          "      --verbose            say what happens\n"
          "\n"
          "FILE is created if missing; a directory can be locked too. A NUMBER alone is a descriptor that the shell has open (exec 9>FILE): its lock stays\n"

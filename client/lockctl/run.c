@@ -287,7 +287,34 @@ static int run_command(struct run *r)
                         break;
                 on_event(r, &e);
         }
+        r->child = 0;           /* its pid may be somebody else's from now on */
         return r->lost && !r->o->warn_when_lost ? EXIT_LOST : e.number;
+}
+
+/* ---- --remove ---- */
+
+/* Others may share the lock: only who is the last of them can have it alone. The daemon is asked, since a share that is lost on the way is told there. */
+static bool has_alone(struct run *r)
+{
+        if (portalock_mode(r->file) == PORTALOCK_EX)
+                return true;
+        r->over = false;
+        if (portalock_lock_start(r->file, PORTALOCK_EX | PORTALOCK_NB, 0, on_locked, r) != 0)
+                return false;
+        wait_over(r);
+        return r->result == 0;
+}
+
+/* While the lock is held; when this has failed the file stays, which harms nobody. */
+static void remove_file(struct run *r)
+{
+        bool alive = r->session != NULL && portalock_process(r->session) == 0, shared = (r->o->flags & PORTALOCK_SH) != 0;
+        const char *why = NULL;
+
+        if (r->lost || (alive && !has_alone(r)) || r->lost)
+                return;
+        if (os_remove_locked(r->o->path, r->fd, shared && !alive, &why) == OS_REMOVAL_FAILED)
+                complain("%s: not removed: %s", r->o->path, why);
 }
 
 /* -F: the command takes our place, and inherits the connection: it stays in the list. */
@@ -314,6 +341,8 @@ static int act(struct run *r, int64_t began_us)
         flush_output();
         tell_command(r);
         code = r->o->no_fork ? become_command(r) : run_command(r);
+        if (r->o->remove)
+                remove_file(r);
         if (r->o->path == NULL || r->session != NULL)
                 return code;
         close(r->fd);

@@ -44,7 +44,8 @@ static const char *check_queue(const struct table *t, const struct resource *r)
                         return "one that may not wait stands behind one that does";
                 if (q->nonblock && (r->op == NULL || (r->op->op_waits && !r->op->op_cancelled)))
                         return "one that may not wait waits for more than the end of an operation";
-                if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms)
+                /* With groups the one that was between them may have left. */
+                if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms && before->group == 0 && q->group == 0)
                         return "an older request stands behind a younger one";
                 if (q->deadline_ms <= t->now_ms)
                         return "a deadline has passed and nobody was told";

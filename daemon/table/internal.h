@@ -1,4 +1,5 @@
-/* The table's inside: what its files share. store.c keeps the records, queue.c decides who is next, step.c is the door, look.c and check.c only look. */
+/* The table's inside: what its files share. store.c keeps the records, queue.c decides who is next, step.c is the door, reclaim.c
+ * what was held before, look.c and check.c only look. */
 #ifndef TABLE_INTERNAL_H
 #define TABLE_INTERNAL_H
 
@@ -52,7 +53,7 @@ struct request {
         struct resource *resource;
         struct bearer *bearer;
         struct owner owner;                     /* passed: (bearer, 0): the description itself may wait only once */
-        uint64_t session, cookie;
+        uint64_t session, cookie, group;
         int64_t handle, since_ms, deadline_ms;
         enum table_mode mode;
         bool nonblock, detach, queued_before;   /* queued_before: FX_WAITING was said */
@@ -179,6 +180,13 @@ void queue_end_trial(struct table *t, struct holder *h);
 /* Reply GRANTED for a lock that exists (relock) and end the request. */
 void queue_regrant(struct table *t, struct request *q, struct holder *h);
 
+/* ---- reclaim.c ---- */
+/* Answer a claim, which never queues; the request ends. `other`: the one that waits with the same description, or NULL. */
+void reclaim(struct table *t, struct request *q, const struct request *other, const struct table_event *ev);
+
+/* ---- step.c ---- */
+/* Answer a request that never entered the queue, and end it. */
+void refuse_request(struct table *t, struct request *q, const struct table_event *ev, enum table_outcome outcome);
 struct table_effect *emit(struct table *t, enum table_effect_kind kind);
 uint64_t next_token(struct table *t);
 

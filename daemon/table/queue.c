@@ -65,7 +65,7 @@ void queue_insert(struct table *t, struct request *q)
         } else {
                 /* By age; usually it is the youngest. */
                 TAILQ_FOREACH_REVERSE(other, &r->queue, waiters, entry) {
-                        if (other->upgrade != NULL || other->since_ms <= q->since_ms)
+                        if (other->upgrade != NULL || other->since_ms <= q->since_ms || other->group != q->group)
                                 break;
                         before = other;
                 }
@@ -240,7 +240,8 @@ static void grant_upgrade(struct table *t, struct request *q)
 void queue_regrant(struct table *t, struct request *q, struct holder *h)
 {
         reply_granted(t, q, h, h->bearer->trial != h)->relock = true;
-        h->bearer->trial = NULL;
+        if (h->bearer->trial == h)
+                h->bearer->trial = NULL;
         store_drop_bearer(t, q->bearer);
         if (q->detach)
                 detach(t, h);

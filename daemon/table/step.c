@@ -64,8 +64,7 @@ static void refuse(struct table *t, const struct table_event *ev, enum table_out
         fx->mode = ev->mode;
 }
 
-/* Ends a request that never entered the queue. */
-static void refuse_request(struct table *t, struct request *q, const struct table_event *ev, enum table_outcome outcome)
+void refuse_request(struct table *t, struct request *q, const struct table_event *ev, enum table_outcome outcome)
 {
         refuse(t, ev, outcome);
         store_drop_bearer(t, q->bearer);
@@ -141,7 +140,7 @@ static void lock(struct table *t, const struct table_event *ev)
         struct resource *r = store_resource(t, ev->key);
         struct bearer *b = r != NULL ? store_bearer(t, ev->bearer, ev->shared) : NULL;
         struct owner waits = {.shared = ev->shared};
-        struct request *q = NULL;
+        struct request *q = NULL, *other;
         struct holder *h;
 
         if (b != NULL) {
@@ -149,7 +148,8 @@ static void lock(struct table *t, const struct table_event *ev)
                 waits.session = ev->shared ? ev->session : 0;
                 waits.handle = ev->shared ? ev->handle : 0;
         }
-        if (b != NULL && store_waiting(t, &waits) != NULL) {
+        other = b != NULL ? store_waiting(t, &waits) : NULL;
+        if (other != NULL && ev->claims == TABLE_NONE) {
                 refuse(t, ev, OUT_DUPLICATE);
                 store_drop_bearer(t, b);
                 return;
@@ -167,6 +167,11 @@ static void lock(struct table *t, const struct table_event *ev)
                 return;
         }
         t->arrived = q->id;
+        if (ev->claims != TABLE_NONE) {
+                reclaim(t, q, other, ev);
+                queue_pump(t, r);
+                return;
+        }
         h = held_by_owner(t, q, ev);
         if (h != NULL && ev->mode == TABLE_EX && h->mode == TABLE_SH) {
                 upgrade(t, q, h, ev);

@@ -225,6 +225,7 @@ struct request *store_request(struct table *t, struct resource *r, struct bearer
         q->bearer = b;
         q->session = ev->session;
         q->cookie = ev->cookie;
+        q->group = ev->group;
         q->handle = ev->handle;
         q->mode = ev->mode;
         q->nonblock = ev->nonblock || ev->deadline_ms <= ev->now_ms;

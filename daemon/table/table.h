@@ -69,6 +69,9 @@ struct table_event {
         int64_t handle;
         enum table_mode mode;
         enum table_mode bears;          /* what a passed description is known to hold in the kernel already, unknown to the table */
+        enum table_mode claims;         /* a lock from before the daemon died, or before the connection broke: that mode, which `bears` must confirm; else NONE */
+        uint64_t claimed_token;         /* with `claims`; later tokens are greater */
+        uint64_t group;                 /* an older request overtakes those of its own group alone, and nobody behind another's */
         bool nonblock;                  /* never queue */
         bool detach;                    /* forget the owner right after the grant, without OS_UNLOCK */
         int64_t since_ms;               /* arrival: now_ms, or earlier for one that must queue again at its old place */
@@ -91,7 +94,7 @@ enum table_outcome {
         OUT_TIMED_OUT,
         OUT_DEADLOCK,   /* a second upgrader */
         OUT_CANCELLED,
-        OUT_LOST,       /* an upgrade lost its SH, to an outsider or because it was `broken`: the lock is gone */
+        OUT_LOST,       /* an upgrade lost its SH, to an outsider or because it was `broken`: the lock is gone. What was claimed is not borne any more */
         OUT_FAILED,     /* error: errno of the OS */
         OUT_DUPLICATE,  /* this owner has a waiting request on this resource already */
         OUT_LIMIT       /* out of memory or of table room: nothing changed */
@@ -125,7 +128,7 @@ struct table_effect {
         int64_t waited_ms;
         int error;
         bool broken;                    /* FX_LOST, FX_REPLY OUT_LOST: by EV_BREAK, not by an outsider */
-        bool relock;                    /* FX_REPLY OUT_GRANTED: held before (relock, downgrade) */
+        bool relock;                    /* FX_REPLY OUT_GRANTED: held before (relock, downgrade, claim) */
         uint64_t op;                    /* FX_OS_LOCK, FX_OS_CANCEL */
         uint64_t bearer;
         bool wait, fresh, convert;

@@ -152,7 +152,7 @@ static void ask(struct trace *t, char who, struct table_event ev, int64_t timeou
         ev.cookie = ++t->cookies * 26 + (uint64_t)(who - 'A');
         ev.key = the_file;
         ev.nonblock = timeout_ms == 0;
-        ev.since_ms = t->now;
+        ev.since_ms += t->now;
         ev.deadline_ms = timeout_ms > 0 ? t->now + timeout_ms : TABLE_NEVER;
         trace_submit(t, ev);
 }
@@ -165,6 +165,16 @@ void trace_lock(struct trace *t, char who, enum table_mode mode, int64_t timeout
 void trace_pass(struct trace *t, char who, uint64_t bearer, enum table_mode mode, int64_t timeout_ms, enum table_mode bears)
 {
         ask(t, who, (struct table_event){.bearer = bearer, .mode = mode, .bears = bears}, timeout_ms);
+}
+
+void trace_claim(struct trace *t, char who, uint64_t bearer, enum table_mode mode, uint64_t token, enum table_mode bears)
+{
+        ask(t, who, (struct table_event){.bearer = bearer, .mode = mode, .bears = bears, .claims = mode, .claimed_token = token}, -1);
+}
+
+void trace_wait_again(struct trace *t, char who, enum table_mode mode, int64_t waited_ms, uint64_t group)
+{
+        ask(t, who, (struct table_event){.bearer = TRACE_PATH_BEARER, .shared = true, .mode = mode, .since_ms = -waited_ms, .group = group}, -1);
 }
 
 void trace_unlock(struct trace *t, char who, bool close_only)

@@ -35,6 +35,10 @@ int trace_tear_down(void **state);      /* and: all sessions ended, nothing may 
 void trace_lock(struct trace *t, char who, enum table_mode mode, int64_t timeout_ms);
 /* By a passed description. `bears`: what the kernel says it bears. */
 void trace_pass(struct trace *t, char who, uint64_t bearer, enum table_mode mode, int64_t timeout_ms, enum table_mode bears);
+/* A lock from before is claimed, in that mode and with that token. */
+void trace_claim(struct trace *t, char who, uint64_t bearer, enum table_mode mode, uint64_t token, enum table_mode bears);
+/* By path, of one that has waited for `waited_ms` already; of that group. */
+void trace_wait_again(struct trace *t, char who, enum table_mode mode, int64_t waited_ms, uint64_t group);
 void trace_submit(struct trace *t, struct table_event ev);
 void trace_unlock(struct trace *t, char who, bool close_only);
 void trace_break(struct trace *t, table_id lock);
