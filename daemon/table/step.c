@@ -156,6 +156,9 @@ static void upgrade(struct table *t, struct request *q, struct holder *h, const 
         struct resource *r = q->resource;
         bool others = q->bearer->shared ? r->holder_count > 1 : r->holder_count > h->bearer->holders;
 
+        /* One that may not wait is about to be answered; as somebody shares the lock with it by now it cannot be granted. */
+        if (r->upgrader != NULL && r->upgrader->nonblock && !q->nonblock)
+                queue_answer(t, r->upgrader, OUT_REFUSED, 0);
         if (r->upgrader != NULL || (q->nonblock && others)) {
                 if (r->upgrader != NULL && !q->nonblock)
                         waitgraph_two_upgrades(t, q, r->upgrader);

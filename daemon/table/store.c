@@ -233,6 +233,14 @@ static void leave_parent(struct table *t, struct session_records *s)
         store_leave_session(t, parent->id);
 }
 
+static bool descends_from(const struct session_records *s, uint64_t id)
+{
+        for (; s != NULL; s = s->parent)
+                if (s->id == id)
+                        return true;
+        return false;
+}
+
 bool store_introduce(struct table *t, uint64_t id, uint64_t parent, bool concurrent)
 {
         struct session_records *s = store_session(t, id), *p = NULL;
@@ -240,9 +248,9 @@ bool store_introduce(struct table *t, uint64_t id, uint64_t parent, bool concurr
 
         if (s == NULL)
                 return false;
-        if (parent != 0 && parent != id)
-                p = store_session(t, parent);
-        if (parent != 0 && parent != id && p == NULL) {
+        if (descends_from(store_find_session(t, parent), id))
+                parent = 0;     /* nobody is his own ancestor */
+        if (parent != 0 && (p = store_session(t, parent)) == NULL) {
                 s->count++;
                 store_leave_session(t, id);
                 return false;

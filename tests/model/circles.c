@@ -132,18 +132,21 @@ static void judge_cycle(const struct wish *q, size_t at)
 {
         struct table_cycle_step first, step, next;
         struct graph g;
+        bool takes_part = false;
         size_t i;
 
         fill(&g, NULL);
         judge(table_cycle(w.table, at, 0, &first), q, "a deadlock without a cycle");
-        judge(first.session == q->session, q, "the one that is refused does not come first in the cycle");
         for (i = 0, next = first; next.session != 0; i++) {
                 judge(i < SESSIONS, q, "a cycle with a session twice");
                 step = next;
+                takes_part |= step.session == q->session;
                 if (!table_cycle(w.table, at, i + 1, &next))
                         next = (struct table_cycle_step){.session = 0};
                 judge(g.waits[slot_of(step.session)][slot_of(next.session != 0 ? next.session : first.session)], q, "a step of the cycle that waits for nobody");
         }
+        /* An upgrade may be in the way of others as it makes its co-holders exclusive. */
+        judge(first.session == q->session || (!takes_part && q->upgrade && !q->shared), q, "the one that is refused does not come first in the cycle");
 }
 
 void judge_deadlock(struct wish *q, size_t at)

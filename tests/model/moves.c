@@ -296,6 +296,19 @@ static void leave_behind(struct hold *h)
                 keep_left_over(h);
 }
 
+/* Then it is not taken for its parent, nor for that of those between them. */
+static bool is_ancestor(int slot, uint64_t of)
+{
+        int i;
+
+        while (of != 0 && of != w.session_ids[slot]) {
+                for (i = 0; w.session_ids[i] != of; i++)
+                        ;
+                of = w.parents[i];
+        }
+        return of != 0;
+}
+
 /* One says nothing; one does other things while it waits; one is the child of another, which waits for it. */
 void introduce(int slot)
 {
@@ -305,8 +318,10 @@ void introduce(int slot)
         if (chance(40))
                 return;
         ev.concurrent = w.concurrent[slot] = chance(20);
-        if (parent != slot && chance(60))
-                ev.parent = w.parents[slot] = w.session_ids[parent];
+        if (chance(60))
+                ev.parent = w.session_ids[parent];
+        if (!is_ancestor(slot, ev.parent))
+                w.parents[slot] = ev.parent;
         step(&ev);
 }
 
