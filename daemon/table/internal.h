@@ -140,7 +140,7 @@ struct table {
         struct table_cycle_step cycle[TABLE_CYCLE_MAX];
         bool cycle_first[TABLE_CYCLE_MAX];      /* here one begins */
         size_t cycle_count;     /* of this event */
-        size_t visits;          /* of the last search: what it cost */
+        size_t visits;          /* what the searches of this event cost */
         struct table_counts counts;
         /* While stepping. */
         struct table_effects *fx;
@@ -178,6 +178,7 @@ struct request *store_waiting(const struct table *t, const struct owner *o);
 /* What `s` says of itself. False: no memory, nothing changed. */
 bool store_introduce(struct table *t, uint64_t id, uint64_t parent, bool concurrent);
 void store_take_leave(struct table *t, struct session_records *s);     /* it has no parent and no children any more */
+bool store_leads(const struct session_records *s);
 void store_queued(struct request *q, bool queued);                     /* it has entered the queue, or left it */
 /* A waiting request with its reserve and a session; does not enter the queue. NULL: no memory. */
 struct request *store_request(struct table *t, struct resource *r, struct bearer *b, const struct table_event *ev);

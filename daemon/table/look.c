@@ -27,6 +27,11 @@ bool table_cycle(const struct table *t, size_t at, size_t i, struct table_cycle_
         return true;
 }
 
+size_t table_search_visits(const struct table *t)
+{
+        return t->visits;
+}
+
 bool table_lock(const struct table *t, table_id lock, struct table_holder *out, struct table_key *key)
 {
         const struct holder *h = store_lock(t, lock);

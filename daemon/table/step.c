@@ -349,7 +349,7 @@ void table_step(struct table *t, const struct table_event *ev, struct table_effe
         t->now_ms = ev->now_ms;
         t->clock_us = ev->clock_us;
         t->arrived = 0;
-        t->cycle_count = t->cycle_at = 0;
+        t->cycle_count = t->cycle_at = t->visits = 0;
         t->holder_cursor.resource = t->waiter_cursor.resource = NULL;
         switch (ev->kind) {
         case EV_SESSION:

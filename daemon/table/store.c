@@ -185,7 +185,7 @@ void store_leave_session(struct table *t, uint64_t id)
  * A session leads on if somebody may wait for it anywhere but behind the one request that it has. Usually it does not: then a search of the wait-for
  * graph that comes along a queue need not look at it, nor at a queue of such.
  */
-static bool leads(const struct session_records *s)
+bool store_leads(const struct session_records *s)
 {
         return !s->concurrent && (s->places > 1 || s->parent != NULL);
 }
@@ -194,7 +194,7 @@ static void tell_queues(struct session_records *s, bool led)
 {
         struct request *q;
 
-        if (leads(s) == led)
+        if (store_leads(s) == led)
                 return;
         LIST_FOREACH(q, &s->requests, of_session)
                 if (q->queued)
@@ -203,7 +203,7 @@ static void tell_queues(struct session_records *s, bool led)
 
 static void count_places(struct session_records *s, int change)
 {
-        bool led = leads(s);
+        bool led = store_leads(s);
 
         s->places = change > 0 ? s->places + 1 : s->places - 1;
         tell_queues(s, led);
@@ -212,18 +212,18 @@ static void count_places(struct session_records *s, int change)
 void store_queued(struct request *q, bool queued)
 {
         if (!queued)
-                q->resource->leading -= leads(q->records);
+                q->resource->leading -= store_leads(q->records);
         q->queued = false;      /* the others of its session are told of its coming and going */
         count_places(q->records, queued ? 1 : -1);
         q->queued = queued;
         if (queued)
-                q->resource->leading += leads(q->records);
+                q->resource->leading += store_leads(q->records);
 }
 
 static void leave_parent(struct table *t, struct session_records *s)
 {
         struct session_records *parent = s->parent;
-        bool led = leads(s);
+        bool led = store_leads(s);
 
         if (parent == NULL)
                 return;
@@ -256,7 +256,7 @@ bool store_introduce(struct table *t, uint64_t id, uint64_t parent, bool concurr
                 return false;
         }
         leave_parent(t, s);     /* if it has said so before */
-        led = leads(s);
+        led = store_leads(s);
         s->count += !s->introduced;
         s->introduced = true;
         s->concurrent = concurrent;

@@ -213,6 +213,8 @@ struct table_cycle_step {
         enum table_mode mode;           /* that it waits for; TABLE_NONE: it is the next one's parent, and waits for its end */
 };
 bool table_cycle(const struct table *t, size_t at, size_t i, struct table_cycle_step *out);
+/* What the searches for deadlocks cost in the last event: how many locks, sessions and places in queues they looked at. */
+size_t table_search_visits(const struct table *t);
 
 struct table_counts {
         uint64_t resources, locks, waiting, os_ops;     /* gauges */

@@ -67,7 +67,6 @@ bool waits_for_request(const struct request *w, const struct request *p)
 /* `s` waits for `way.whom`, who is known to wait for the start. True: it is the start. */
 static bool meet(struct search *g, struct session_records *s, struct way way)
 {
-        g->t->visits++;
         if (s == g->start) {
                 g->back = way;
                 return true;
@@ -76,6 +75,8 @@ static bool meet(struct search *g, struct session_records *s, struct way way)
                 return false;
         s->found = g->number;
         s->way = way;
+        if (way.by != NULL && !store_leads(s))
+                return false;   /* whoever waits for it stands behind it in the queue that is being gone through */
         s->next_found = NULL;
         g->last->next_found = s;
         g->last = s;
@@ -122,6 +123,7 @@ static bool expand(struct search *g, struct session_records *s)
         struct request *q, *upgrade;
         struct holder *h;
 
+        g->t->visits++;
         if (s->parent != NULL && meet(g, s->parent, (struct way){.whom = s}))
                 return true;
         LIST_FOREACH(q, &s->requests, of_session) {
@@ -143,7 +145,6 @@ static bool find_circle(struct search *g)
 {
         struct session_records *s;
 
-        g->t->visits = 0;
         g->start->found = g->number;
         g->start->next_found = NULL;
         g->last = g->start;
