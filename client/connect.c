@@ -58,6 +58,8 @@ static void greet(struct portalock_session *s)
                 pl_write_string(&w, "client", s->client);
         if (s->concurrent)
                 pl_write_bool(&w, "concurrent", true);
+        if (s->parent != 0)
+                pl_write_integer(&w, "parent", s->parent);
         id = request_send(s, &w, -1, s->connect_deadline_ms, on_hello, s);
         if (id < 0)
                 connected(s, (int)id);
@@ -200,6 +202,22 @@ static bool spawn_forbidden(int flags)
         return (flags & PORTALOCK_CONNECT_NO_SPAWN) != 0 || (no_spawn != NULL && no_spawn[0] != '\0' && strcmp(no_spawn, "0") != 0);
 }
 
+/* The session under whose lock this program runs, as lockctl run tells its command; 0: none. */
+static int64_t parent_session(void)
+{
+        const char *text = getenv("PORTALOCK_SESSION");
+        int64_t id = 0;
+
+        if (text == NULL || text[0] == '\0')
+                return 0;
+        for (; *text >= '0' && *text <= '9'; text++) {
+                id = id * 10 + (*text - '0');
+                if (id > PL_INTEGER_MAX)
+                        return 0;
+        }
+        return *text == '\0' ? id : 0;
+}
+
 int portalock_connect_start(const char *client, int flags, void (*done)(void *arg, portalock_session *s, int result), void *arg, portalock_session **out)
 {
         struct portalock_session *s = calloc(1, sizeof *s);
@@ -213,6 +231,7 @@ int portalock_connect_start(const char *client, int flags, void (*done)(void *ar
         s->state = SESSION_PAUSING;
         s->connect_deadline_ms = os_now_ms() + CONNECT_MAX_MS;
         s->concurrent = (flags & PORTALOCK_CONNECT_CONCURRENT) != 0;
+        s->parent = parent_session();
         TAILQ_INIT(&s->passed);
         LIST_INIT(&s->files);
         pl_frame_init(&s->frame, PL_REPLY_MAX);

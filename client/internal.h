@@ -60,6 +60,7 @@ struct portalock_session {
         int fd;                         /* -1: no connection */
         pid_t owner;                    /* the process that connected: a fork's child may only close */
         bool concurrent, may_spawn, in_process;
+        int64_t parent;                 /* the session under which this program runs; 0: none */
         struct pl_address address;
         /* while it connects */
         char client[PL_CLIENT_BYTES_MAX + 1];
@@ -87,6 +88,7 @@ struct portalock_session {
         struct portalock_holder holders[HOLDERS_MAX];
         char commands[HOLDERS_MAX][64], clients[HOLDERS_MAX][64];
         char text[512], syscall[32];
+        struct portalock_cycle_step *cycle;     /* with the strings behind them */
         int ended_code, ended_errno;
         char ended_text[512];
 };

@@ -113,6 +113,7 @@ void portalock_disconnect(portalock_session *s)
         if (s->report_fd >= 0)
                 os_close(s->report_fd);
         pl_buf_clear(&s->out);
+        free(s->cycle);
         free(s);
 }
 

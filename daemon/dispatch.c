@@ -138,6 +138,20 @@ static void go_on_as(struct dispatch *d, struct client *c, int64_t session)
                 d->hooks.fail(c->session, "out_of_memory");
 }
 
+/* What the table has to know of it for its search for deadlocks. False: out of memory. */
+static bool introduce(struct dispatch *d, const struct client *c, const struct pl_hello_params *hello)
+{
+        const struct client *parent = hello->parent != 0 ? registry_client(&d->registry, (uint64_t)hello->parent) : NULL;
+        struct table_event ev = {.kind = EV_SESSION, .session = c->id, .concurrent = hello->concurrent};
+
+        if (parent != NULL && parent != c && parent->peer.uid == c->peer.uid)
+                ev.parent = parent->id;
+        if (ev.parent == 0 && !ev.concurrent)
+                return true;
+        engine_submit(d->engine, &ev);
+        return table_knows_session(engine_table(d->engine), c->id);
+}
+
 static void hello(struct dispatch *d, struct client *c, const struct pl_request *r)
 {
         struct pl_writer w;
@@ -148,7 +162,10 @@ static void hello(struct dispatch *d, struct client *c, const struct pl_request 
         }
         if (r->hello.session > 0)
                 go_on_as(d, c, r->hello.session);
-        c->concurrent = r->hello.concurrent;
+        if (!introduce(d, c, &r->hello)) {
+                dispatch_refuse_for_memory(d, c, &r->id);
+                return;
+        }
         if (r->hello.client != NULL)
                 snprintf(c->name, sizeof c->name, "%s", r->hello.client);
         pl_reply_begin(&w, &d->out, &r->id);

@@ -149,17 +149,17 @@ static void refused_by_holders(struct dispatch *d, const struct request *q, int 
         dispatch_flush_answer(d, q->client, &q->id);
 }
 
-/* A second upgrader: each would wait for the other's share. */
-static void refused_by_deadlock(struct dispatch *d, const struct request *q)
+static void refused_by_deadlock(struct dispatch *d, const struct request *q, size_t cycle)
 {
-        struct table_waiter first;
+        const struct table *t = engine_table(d->engine);
+        struct table_cycle_step step;
         struct pl_writer w;
+        size_t i;
 
-        pl_error_begin(&w, &d->out, &q->id, PL_E_DEADLOCK, "another holder of a shared lock waits to upgrade it already; each would wait for the other for ever");
+        pl_error_begin(&w, &d->out, &q->id, PL_E_DEADLOCK, NULL);
         pl_write_open(&w, "cycle", '[');
-        rows_cycle_step(&d->listing, &w, q->client->id, q->key, q->mode);
-        if (table_waiter_at(engine_table(d->engine), q->key, 0, &first) && first.upgrade)
-                rows_cycle_step(&d->listing, &w, first.session, q->key, first.mode);
+        for (i = 0; table_cycle(t, cycle, i, &step); i++)
+                rows_cycle_step(&d->listing, &w, &step);
         pl_write_close(&w, ']');
         pl_error_end(&w);
         dispatch_flush_answer(d, q->client, &q->id);
@@ -207,7 +207,7 @@ void outcome_replied(struct dispatch *d, const struct table_effect *fx)
         case OUT_DEADLOCK:
                 d->metrics.deadlocks++;
                 watch_request(d, q, "deadlock", fx);
-                refused_by_deadlock(d, q);
+                refused_by_deadlock(d, q, fx->cycle);
                 break;
         case OUT_CANCELLED:
                 d->metrics.cancelled++;

@@ -221,14 +221,18 @@ void rows_blockers(const struct listing *l, const struct request *q, char *out, 
                 snprintf(out + names.len, size - names.len, " and %zu more", more);
 }
 
-void rows_cycle_step(const struct listing *l, struct pl_writer *w, uint64_t session, struct table_key key, enum table_mode mode)
+void rows_cycle_step(const struct listing *l, struct pl_writer *w, const struct table_cycle_step *step)
 {
         char path[PL_PATH_BYTES_MAX];
 
-        files_path(l->files, table_any_bearer(engine_table(l->engine), key), path, sizeof path);
         pl_write_open(w, NULL, '{');
-        rows_peer(l, w, registry_client(l->registry, session));
-        pl_write_string(w, "path", path);
-        pl_write_string(w, "mode", rows_mode_name(mode));
+        rows_peer(l, w, registry_client(l->registry, step->session));
+        if (step->mode == TABLE_NONE) {
+                pl_write_bool(w, "child", true);
+        } else {
+                files_path(l->files, table_any_bearer(engine_table(l->engine), step->key), path, sizeof path);
+                pl_write_string(w, "path", path);
+                pl_write_string(w, "mode", rows_mode_name(step->mode));
+        }
         pl_write_close(w, '}');
 }

@@ -10,8 +10,8 @@
 const char *rows_mode_name(enum table_mode mode);
 /* Members pid, uid, command and perhaps client; NULL: nobody known. */
 void rows_peer(const struct listing *l, struct pl_writer *w, struct client *c);
-/* One step of data.cycle: who waits, for which file and mode. */
-void rows_cycle_step(const struct listing *l, struct pl_writer *w, uint64_t session, struct table_key key, enum table_mode mode);
+/* One step of data.cycle: who waits, for which file and mode, or for its child. */
+void rows_cycle_step(const struct listing *l, struct pl_writer *w, const struct table_cycle_step *step);
 void rows_holder(const struct listing *l, struct pl_writer *w, const struct table_holder *h);
 void rows_waiter(const struct listing *l, struct pl_writer *w, const struct table_waiter *t);
 void rows_outsider(struct pl_writer *w, const struct outside_holder *o);

@@ -45,7 +45,7 @@ enum { PORTALOCK_SH = 1, PORTALOCK_EX = 2, PORTALOCK_NB = 4, PORTALOCK_DETACH = 
 enum {
         PORTALOCK_E_LOCK_FAILED = -1,    /* NB or a timeout of 0, and somebody else has it (the recipe's LockException) */
         PORTALOCK_E_TIMED_OUT = -2,
-        PORTALOCK_E_DEADLOCK = -3,       /* waiting would never end */
+        PORTALOCK_E_DEADLOCK = -3,       /* waiting would never end; what was held is still held */
         PORTALOCK_E_CANCELLED = -4,
         PORTALOCK_E_LOST = -5,           /* the lock was taken away */
         PORTALOCK_E_DENIED = -6,
@@ -78,6 +78,14 @@ struct portalock_holder {
         bool outside;           /* not through this daemon: flock(1), another program */
 };
 
+/* One step of a deadlock: who waits, and for which file. */
+struct portalock_cycle_step {
+        int64_t pid, uid;       /* 0 and -1: unknown */
+        const char *command, *client;
+        const char *path;       /* "": unknown, or not shown to us */
+        int mode;               /* that it waits for; 0: it waits for the next step's session to end, which runs under its lock */
+};
+
 struct portalock_error_info {
         int code;               /* PORTALOCK_E_...; 0 when the last call worked */
         int os_errno;           /* 0 when none */
@@ -85,13 +93,17 @@ struct portalock_error_info {
         const char *text;       /* one sentence without a final full stop */
         const struct portalock_holder *holders; /* with LOCK_FAILED and TIMED_OUT; at most 16 */
         int holder_count;
+        const struct portalock_cycle_step *cycle;       /* with DEADLOCK: this session first, each waits for the next, the last for the first; NULL: unknown */
+        int cycle_count;
 };
 
 /* ---- session ---- */
 
 enum {
         PORTALOCK_CONNECT_NO_SPAWN = 1,         /* start no daemon; so does PORTALOCK_NO_SPAWN in the environment, unless it is 0 */
-        PORTALOCK_CONNECT_CONCURRENT = 2        /* this session does other things while it waits (an event loop): no wait of it can be part of a deadlock */
+        PORTALOCK_CONNECT_CONCURRENT = 2        /* this session does other things while it waits (an event loop): no wait of it can be part of a deadlock. Without it
+                                                   it is taken to do nothing, neither unlock, while any request of it waits: two files of one session that exclude
+                                                   each other are a deadlock then */
 };
 
 /*
@@ -101,6 +113,10 @@ enum {
  *
  * *out is set whenever memory allows, also on failure, so that portalock_error() can be asked; it is to be freed with portalock_disconnect().
  * If the daemon does not start, the text of the error is what it said last.
+ *
+ * PORTALOCK_SESSION in the environment (lockctl run sets it for its command) is the session under whose lock this program runs: it is taken to wait
+ * for the end of this one, so that deadlocks with what it holds are found. Anything but a session's id is ignored. A program that
+ * starts others and waits for them may set it to its own portalock_session_id() for them; what runs in the background should not have it.
  */
 PORTALOCK_API int portalock_connect(const char *client, int flags, portalock_session **out);
 

@@ -21,7 +21,8 @@ enum {
         EXIT_NO_OUTPUT = 74,    /* what was to be printed did not arrive */
         EXIT_LOST = 75,         /* the lock was broken while the command ran */
         EXIT_PEER = 76,         /* the daemon broke off or does not speak our protocol */
-        EXIT_NOT_PERMITTED = 77
+        EXIT_NOT_PERMITTED = 77,
+        EXIT_DEADLOCK = 79      /* waiting would never end */
 };
 
 #define ANSWER_MS 10000 /* the longest that a question to the daemon may take */

@@ -38,6 +38,7 @@ struct table_key {
 #define TABLE_UPGRADE_RETRY_MAX_MS 1000
 
 enum table_event_kind {
+        EV_SESSION,     /* what a session says of itself, before anything else of it; see `parent` and `concurrent`. Without memory nothing is kept: table_knows_session() */
         EV_LOCK,        /* a request */
         EV_UNLOCK,      /* a lock id of this session is given up */
         EV_BREAK,       /* a lock id is taken away from whoever holds it, and a passed description's from all who hold by it: FX_LOST for each, a waiting
@@ -60,7 +61,10 @@ struct table_event {
         enum table_event_kind kind;
         int64_t now_ms;
         uint64_t clock_us;              /* wall clock: a new grant's token is this, or the last number + 1 if that is more */
-        uint64_t session;               /* EV_LOCK, EV_UNLOCK, EV_SESSION_END: a non-zero id of the caller's */
+        uint64_t session;               /* EV_SESSION, EV_LOCK, EV_UNLOCK, EV_SESSION_END: a non-zero id of the caller's */
+        /* EV_SESSION */
+        uint64_t parent;                /* a session that lives and waits for the end of this one; 0: none */
+        bool concurrent;                /* it does other things while it waits: no wait of it is part of a deadlock */
         /* EV_LOCK */
         uint64_t cookie;                /* the caller's, echoed in the REPLY */
         struct table_key key;
@@ -92,7 +96,7 @@ enum table_outcome {
         OUT_GRANTED,    /* lock, mode, token, waited_ms */
         OUT_REFUSED,    /* nonblock and somebody has it; an upgrade still holds SH */
         OUT_TIMED_OUT,
-        OUT_DEADLOCK,   /* a second upgrader */
+        OUT_DEADLOCK,   /* it would wait for ever: table_cycle(). What its session holds it still holds */
         OUT_CANCELLED,
         OUT_LOST,       /* an upgrade lost its SH, to an outsider or because it was `broken`: the lock is gone. What was claimed is not borne any more */
         OUT_FAILED,     /* error: errno of the OS */
@@ -129,6 +133,7 @@ struct table_effect {
         int error;
         bool broken;                    /* FX_LOST, FX_REPLY OUT_LOST: by EV_BREAK, not by an outsider */
         bool relock;                    /* FX_REPLY OUT_GRANTED: held before (relock, downgrade, claim) */
+        size_t cycle;                   /* FX_REPLY OUT_DEADLOCK: for table_cycle() */
         uint64_t op;                    /* FX_OS_LOCK, FX_OS_CANCEL */
         uint64_t bearer;
         bool wait, fresh, convert;
@@ -180,6 +185,8 @@ struct table_waiter {
         int64_t handle;
 };
 
+/* Is there anything that the table has to remember of this session? */
+bool table_knows_session(const struct table *t, uint64_t session);
 /* Does the table know this file (a holder, a waiter or an OS operation under way)? */
 bool table_knows(const struct table *t, struct table_key key);
 /* Lock by id: false when unknown. *key may be NULL. */
@@ -204,6 +211,20 @@ bool table_waiter_at(const struct table *t, struct table_key key, size_t i, stru
 size_t table_holder_count(const struct table *t, struct table_key key);
 /* The place of a waiting request in its queue, 1 = head; 0 when it does not wait. Costs nothing near both ends. */
 uint64_t table_position(const struct table *t, table_id request);
+
+/*
+ * Who waits for whom in a deadlock that the last event would have closed: the session that was refused first, each waits for the next and the last for the
+ * first. `at` is that of the reply. False past the end; there are TABLE_CYCLE_MAX steps at most, a longer circle is shown in part. Valid until the next event.
+ */
+#define TABLE_CYCLE_MAX 64
+struct table_cycle_step {
+        uint64_t session;
+        struct table_key key;
+        enum table_mode mode;           /* that it waits for; TABLE_NONE: it is the next one's parent, and waits for its end */
+};
+bool table_cycle(const struct table *t, size_t at, size_t i, struct table_cycle_step *out);
+/* What the searches for deadlocks cost in the last event: how many locks, sessions and places in queues they looked at. */
+size_t table_search_visits(const struct table *t);
 
 struct table_counts {
         uint64_t resources, locks, waiting, os_ops;     /* gauges */

@@ -69,7 +69,7 @@ class Hanging(DaemonTest):
         self.await_free(self.away)
 
     def test_outsiders_and_descriptors(self):
-        a = self.client()
+        a = self.client(concurrent=True)
         fd = self.open_away()
         fcntl.flock(fd, fcntl.LOCK_EX)
         by_path = a.start_lock(self.away, EX)

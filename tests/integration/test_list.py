@@ -122,7 +122,7 @@ class Pages(DaemonTest):
         self.assertGreater(min(sizes[:-1]), (512 << 10) - 30000)  # and no page is cut too early
 
     def test_rows_are_counted_whatever_they_are(self):
-        c = self.client()
+        c = self.client(concurrent=True)
         for n in range(2):
             c.lock(self.path, SH, handle=n)
             self.outsider(mode=fcntl.LOCK_SH)

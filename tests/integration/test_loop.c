@@ -97,6 +97,8 @@ static void a_hundred_wait_at_once_in_one_session(void **state)
         struct result r[COUNT] = {{0}};
         int i;
 
+        portalock_disconnect(f->a);
+        assert_int_equal(portalock_connect("loop", PORTALOCK_CONNECT_CONCURRENT, &f->a), 0);
         assert_int_equal(portalock_lock(theirs, PORTALOCK_EX, -1), 0);
         for (i = 0; i < COUNT; i++) {
                 ours[i] = open_file(f->a, f->path);

@@ -269,7 +269,7 @@ class Log(DaemonTest):
     def test_many_blockers_are_one_line_for_each_who_waits(self):
         for _ in range(17):
             self.client().lock(self.path, "LOCK_SH")
-        c = self.client()
+        c = self.client(concurrent=True)
         ids = [c.start_lock(self.path, EX, handle=i) for i in range(500)]
         while len(self.line("waiting")) < len(ids):
             pass
@@ -280,7 +280,7 @@ class Log(DaemonTest):
         self.assertEqual(len(self.line("blocked_by")), len(ids))
 
     def test_an_upgrade_is_not_blocked_by_itself_and_outsiders_are_named(self):
-        c = self.client()
+        c = self.client(concurrent=True)
         self.outsider(mode=fcntl.LOCK_SH)
         c.lock(self.path, "LOCK_SH")
         c.lock(self.path, "LOCK_SH", handle=1)

@@ -33,7 +33,8 @@ class Refused(Exception):
 class Client:
     """One session. Lines are sent and received as they are; `call` is the comfortable way."""
 
-    def __init__(self, path, rcvbuf=None):
+    def __init__(self, path, rcvbuf=None, concurrent=False, parent=None):
+        """`concurrent`: it goes on while it waits, with an unlock or with another handle of the same file. `parent`: a session id, or a hello without one: 0."""
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         if rcvbuf:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
@@ -43,6 +44,9 @@ class Client:
         self.replies = {}
         self.anonymous = []  # replies with id null
         self.notifications = []
+        self.session = None
+        if concurrent or parent is not None:
+            self.session = self.call("hello", {"concurrent": concurrent, **({"parent": parent} if parent else {})})["session"]
 
     def __enter__(self):
         return self

@@ -174,7 +174,7 @@ static void apply(const struct table_effect *fx)
 /* --trace yes: the whole history, for a short walk to a failure. */
 static void print_step(const struct table_event *ev, const struct table_effects *fx)
 {
-        static const char *const events[] = {"lock", "unlock", "break", "cancel", "session-end", "os-done", "timer"};
+        static const char *const events[] = {"session", "lock", "unlock", "break", "cancel", "session-end", "os-done", "timer"};
         static const char *const effects[] = {"reply", "os-lock", "os-cancel", "os-unlock", "os-downgrade", "os-keep", "os-drop", "lost", "waiting", "moved"};
         size_t i;
 
@@ -256,6 +256,7 @@ void step(struct table_event *ev)
         const char *wrong;
         size_t i;
 
+        w.joined = false;
         ev->now_ms = w.now;
         ev->clock_us = w.clock;
         table_step(w.table, ev, &fx);
@@ -274,6 +275,7 @@ void step(struct table_event *ev)
         wrong = table_check(w.table);
         if (wrong != NULL)
                 fail(wrong);
+        judge_circles();
         check_holds();
         tell_tries(80);
 }

@@ -296,6 +296,49 @@ static void leave_behind(struct hold *h)
                 keep_left_over(h);
 }
 
+/* Then it is not taken for its parent, nor for that of those between them. */
+static bool is_ancestor(int slot, uint64_t of)
+{
+        int i;
+
+        while (of != 0 && of != w.session_ids[slot]) {
+                for (i = 0; w.session_ids[i] != of; i++)
+                        ;
+                of = w.parents[i];
+        }
+        return of != 0;
+}
+
+/* One says nothing; one does other things while it waits; one is the child of another, which waits for it. */
+void introduce(int slot)
+{
+        struct table_event ev = {.kind = EV_SESSION, .session = w.session_ids[slot]};
+        int parent = session_slot();
+
+        if (chance(40))
+                return;
+        ev.concurrent = w.concurrent[slot] = chance(20);
+        if (chance(60))
+                ev.parent = w.session_ids[parent];
+        if (!is_ancestor(slot, ev.parent))
+                w.parents[slot] = ev.parent;
+        step(&ev);
+}
+
+static void forget_session(uint64_t session)
+{
+        int i;
+
+        for (i = 0; i < SESSIONS; i++) {
+                if (w.parents[i] == session)
+                        w.parents[i] = 0;
+                if (w.session_ids[i] != session)
+                        continue;
+                w.parents[i] = 0;
+                w.concurrent[i] = false;
+        }
+}
+
 void end_session(uint64_t session)
 {
         struct table_event ev = {.kind = EV_SESSION_END, .session = session};
@@ -307,6 +350,7 @@ void end_session(uint64_t session)
         for (i = 0; i < w.hold_count; i++)
                 if (w.holds[i].live && w.holds[i].session == session)
                         leave_behind(&w.holds[i]);
+        forget_session(session);
         step(&ev);
         for (i = 0; i < w.wish_count; i++)
                 check(!w.wishes[i].live || w.wishes[i].session != session, "a request outlived its session");
@@ -317,8 +361,9 @@ void move_session_end(void)
         int slot = session_slot();
         uint64_t session = w.session_ids[slot];
 
-        w.session_ids[slot] = ++w.last_session;
         end_session(session);
+        w.session_ids[slot] = ++w.last_session;
+        introduce(slot);
 }
 
 static void move_outsider(void)

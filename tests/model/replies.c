@@ -43,6 +43,10 @@ static void judge_granted(struct wish *q, const struct table_effect *fx)
                 w.hand_overs += w.left && q->waited;
                 w.left = false;
         }
+        if (fx->relock && session_hold(q) == NULL) {
+                w.joined = true;
+                w.joins++;
+        }
         w.grants++;
         judge(fx->waited_ms == w.now - q->since, q, "waited for another time than it did");
         if (q->detach)
@@ -102,8 +106,7 @@ void on_reply(const struct table_effect *fx)
                 judge(w.now >= q->deadline, q, "timed out too early");
                 break;
         case OUT_DEADLOCK:
-                w.deadlocks++;
-                judge(upgrader_of(q->file, q) != NULL, q, "a deadlock without a first upgrader");
+                judge_deadlock(q, fx->cycle);
                 break;
         case OUT_CANCELLED:
                 w.cancels++;

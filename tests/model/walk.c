@@ -40,6 +40,8 @@ int main(int argc, char **argv)
         w.os = fake_create();
         for (i = 0; i < SESSIONS; i++)
                 w.session_ids[i] = ++w.last_session;
+        for (i = 0; i < SESSIONS; i++)
+                introduce(i);
         for (w.steps = 0; w.steps < steps; w.steps++) {
                 move();
                 if (w.steps % EPOCH == EPOCH - 1)
@@ -48,9 +50,9 @@ int main(int argc, char **argv)
                         judge_outsiders_turn();
         }
         judge_end();
-        printf("walk: granted %" PRIu64 " refused %" PRIu64 " timed out %" PRIu64 " deadlocks %" PRIu64 " cancelled %" PRIu64 " lost %" PRIu64 " broken %" PRIu64 " asked twice %" PRIu64
+        printf("walk: granted %" PRIu64 " refused %" PRIu64 " timed out %" PRIu64 " deadlocks %" PRIu64 " (circles %" PRIu64 ", joined %" PRIu64 ") cancelled %" PRIu64 " lost %" PRIu64 " broken %" PRIu64 " asked twice %" PRIu64
                " detached %" PRIu64 " cancel races %" PRIu64 " outsiders' turns %" PRIu64 "\n",
-               w.grants, w.refusals, w.timeouts, w.deadlocks, w.cancels, w.losses, w.breaks, w.duplicates, w.detached, w.races, w.turns);
+               w.grants, w.refusals, w.timeouts, w.deadlocks, w.circles, w.joins, w.cancels, w.losses, w.breaks, w.duplicates, w.detached, w.races, w.turns);
         table_destroy(w.table);
         fake_destroy(w.os);
         return 0;

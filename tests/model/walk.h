@@ -1,5 +1,5 @@
 /*
- * The inside of the random walk: the world that its files share. Who calls whom: walk -> moves, rest, turn -> engine -> replies, scene -> naive -> world.
+ * The inside of the random walk: the world that its files share. Who calls whom: walk -> moves, rest, turn -> engine -> replies, scene, circles -> naive -> world.
  *
  * A *wish* is a request without an answer, a *hold* a lock that somebody was told to have. They lie in plain lists, which everybody walks over; `live`
  * says which places are taken.
@@ -66,6 +66,9 @@ struct world {
         int outsiders[OUTSIDERS];
         bool outsider_waits[OUTSIDERS];
         uint64_t session_ids[SESSIONS], last_session;
+        uint64_t parents[SESSIONS];             /* 0: none */
+        bool concurrent[SESSIONS];
+        bool joined;                            /* in this step one became a holder that had not queued */
         struct {
                 uint64_t op;
                 int fresh;
@@ -84,7 +87,7 @@ struct world {
         table_id last_broken;                   /* an id of the past */
         bool left;                              /* an owner has left since the last grant: the next to one who waited is a hand-over */
         unsigned hand_overs;
-        uint64_t steps, grants, refusals, timeouts, deadlocks, cancels, losses, breaks, races, duplicates, detached, turns;
+        uint64_t steps, grants, refusals, timeouts, deadlocks, circles, joins, cancels, losses, breaks, races, duplicates, detached, turns;
         uint64_t seed, random;
         bool trace;
 };
@@ -112,6 +115,7 @@ struct hold *session_hold(const struct wish *q);        /* this very session's l
 bool is_held(uint64_t bearer);
 struct wish *trial_of(uint64_t bearer, uint64_t session);       /* of a passed description that bears SH and wants more; `session` 0: anybody's */
 bool others_conflict(const struct wish *q);
+bool stands_before(const struct wish *a, const struct wish *b);
 struct wish *head_of(int file);
 bool blocking_wish_waits(int file, const struct wish *but);
 struct wish *upgrader_of(int file, const struct wish *but);
@@ -121,6 +125,10 @@ void add_hold(const struct wish *q, const struct table_effect *fx, uint64_t bear
 /* ---- replies.c: was that answer allowed? ---- */
 void on_reply(const struct table_effect *fx);
 void on_lost(const struct table_effect *fx);
+
+/* ---- circles.c: who waits for whom ---- */
+void judge_circles(void);               /* after every step */
+void judge_deadlock(struct wish *q, size_t at);
 
 /* ---- scene.c: who holds, who waits and who is told, after every step ---- */
 void check_holds(void);
@@ -143,6 +151,7 @@ void break_hold(const struct hold *h);
 void cancel(struct wish *q);
 void end_session(uint64_t session);
 void move_session_end(void);
+void introduce(int slot);               /* a session's hello, perhaps */
 void pass_time(int64_t ms);
 struct hold *any_hold(void);            /* NULL: there is none */
 struct wish *any_wish(void);
