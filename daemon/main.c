@@ -12,9 +12,10 @@
 
 static const char usage[] =
         "usage: portalockd [OPTION]...\n"
-        "Serve file locks to the programs of this user.\n"
+        "Serve file locks to the programs of this user, or of all.\n"
         "\n"
         "  --socket PATH        listen there (default: PORTALOCK_SOCKET, else the user's socket; see portalockd(1))\n"
+        "  --system             serve every user (default socket: /run/portalock/system)\n"
         "  --idle-exit SECONDS  stop when nobody has been connected for so long (default: never)\n"
         "  --log-level LEVEL    error, warning, info (default) or debug; the log goes to stderr\n"
         "  --log-waits MS       log who blocks a request that has waited longer than this (default 10000)\n"
@@ -44,6 +45,7 @@ int main(int argc, char **argv)
 {
         static const struct option options[] = {
                 {"socket", required_argument, NULL, 's'},    {"idle-exit", required_argument, NULL, 'i'},
+                {"system", no_argument, NULL, 'S'},
                 {"log-level", required_argument, NULL, 'l'}, {"log-waits", required_argument, NULL, 'w'},
                 {"ready-fd", required_argument, NULL, 'r'},  {"version", no_argument, NULL, 'V'},
                 {"help", no_argument, NULL, 'h'},            {0}};
@@ -55,6 +57,9 @@ int main(int argc, char **argv)
                 switch (c) {
                 case 's':
                         o.socket = optarg;
+                        break;
+                case 'S':
+                        o.system = true;
                         break;
                 case 'i':
                         if (!number("--idle-exit", optarg, INT32_MAX, &o.idle_exit_s))

@@ -32,7 +32,9 @@ static void reply_granted(struct dispatch *d, struct request *q, const struct ta
         struct pl_writer w;
 
         snprintf(path, sizeof path, "%s", q->label);
-        if (!q->by_path)
+        if (!q->by_path && d->registry.everybody)
+                files_own_path(d->files, q->bearer, path, sizeof path);
+        else if (!q->by_path)
                 files_path(d->files, q->bearer, path, sizeof path);
         pl_reply_begin(&w, &d->out, &q->id);
         if (fx->lock != 0)
@@ -136,7 +138,7 @@ static void refused_by_holders(struct dispatch *d, const struct request *q, int 
         struct pl_writer w;
 
         pl_error_begin(&w, &d->out, &q->id, code, NULL);
-        rows_holders(&d->listing, &w, q->key);
+        rows_holders(&d->listing, &w, q->client, q->key);
         pl_error_end(&w);
         dispatch_flush_answer(d, q->client, &q->id);
 }
@@ -149,9 +151,9 @@ static void refused_by_deadlock(struct dispatch *d, const struct request *q)
 
         pl_error_begin(&w, &d->out, &q->id, PL_E_DEADLOCK, "another holder of a shared lock waits to upgrade it already; each would wait for the other for ever");
         pl_write_open(&w, "cycle", '[');
-        rows_cycle_step(&d->listing, &w, q->client->id, q->key, q->mode);
+        rows_cycle_step(&d->listing, &w, q->client, q->client->id, q->key, q->mode);
         if (table_waiter_at(engine_table(d->engine), q->key, 0, &first) && first.upgrade)
-                rows_cycle_step(&d->listing, &w, first.session, q->key, first.mode);
+                rows_cycle_step(&d->listing, &w, q->client, first.session, q->key, first.mode);
         pl_write_close(&w, ']');
         pl_error_end(&w);
         dispatch_flush_answer(d, q->client, &q->id);
