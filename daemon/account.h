@@ -27,7 +27,7 @@ enum account_item {
 
 /* At most so many for each user; of sessions and descriptors also no more than a quarter of those that the daemon can have. */
 #define ACCOUNT_SESSIONS_MAX 2000
-#define ACCOUNT_WAITING_MAX 20000
+#define ACCOUNT_WAITING_MAX 4000
 #define ACCOUNT_LOCKS_MAX 20000
 #define ACCOUNT_WATCHES_MAX 256
 #define ACCOUNT_BACKLOG_BYTES_MAX (8u * 1024u * 1024u)  /* unsent replies of all sessions together */
