@@ -174,10 +174,12 @@ static void tell(struct dispatch *d, struct happening *h)
 
         d->events++;
         LIST_FOREACH(w, &d->watchers, entry) {
+                if (w->client->last_event == d->events)
+                        continue;
                 /* In a user's daemon all see the same. */
                 if (h->path == NULL || d->registry.everybody)
                         set_path(d, w, h, path, sizeof path);
-                if (w->client->last_event == d->events || !wants(d, w, h))
+                if (!wants(d, w, h))
                         continue;
                 w->client->last_event = d->events;
                 if (has_room(d, w->client))
