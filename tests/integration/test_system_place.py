@@ -68,10 +68,13 @@ class Place(unittest.TestCase):
         self.daemon = self.launch()
         self.assertTrue(self.daemon.ready, self.daemon.log())
 
-    def lockctl(self, uid, *arguments, check=0, **env):
+    def run_lockctl(self, uid, *arguments, **env):
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("PORTALOCK_", "XDG_"))}
-        run = subprocess.run([LOCKCTL, *arguments], env={**clean, **env}, preexec_fn=lambda: become(uid), capture_output=True, text=True, cwd=self.base)
-        self.assertEqual(run.returncode, check, run.stderr)
+        return subprocess.run([LOCKCTL, *arguments], env={**clean, **env}, preexec_fn=lambda: become(uid), capture_output=True, text=True, cwd=self.base)
+
+    def lockctl(self, uid, *arguments, **env):
+        run = self.run_lockctl(uid, *arguments, **env)
+        self.assertEqual(run.returncode, 0, run.stderr)
         return run.stdout
 
     def test_it_is_found_by_everybody_and_used(self):
@@ -96,12 +99,28 @@ class Place(unittest.TestCase):
         self.assertEqual(self.lockctl(ALICE, "list", "-n", "-o", "PATH", self.path).split(), [self.path])
         self.assertEqual(self.lockctl(0, "list", "-n", "-o", "PATH", self.path).split(), [self.path])
 
+    def test_who_is_refused_is_told_by_whom(self):
+        self.start()
+        alice = User(SOCKET, ALICE)
+        self.addCleanup(alice.close)
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT)
+        self.addCleanup(os.close, fd)
+        os.chmod(self.path, 0o666)
+        alice.lock("/alices-label", "LOCK_EX", fd)
+        run = self.run_lockctl(BOB, "run", "-n", "--verbose", self.path, "true")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn(f"{alice.pid}", run.stderr)
+        self.assertNotIn("outside", run.stderr)
+        self.assertNotIn("alices-label", run.stderr)
+        self.assertNotEqual(self.run_lockctl(BOB, "break", self.path).returncode, 0)
+        self.assertTrue(alice.is_silent())
+
     def test_a_client_trusts_the_owner_of_the_folder_and_no_other(self):
         self.make_folder(BOB)
         bobs = self.launch(BOB)
         self.assertTrue(bobs.ready, bobs.log())
         os.chown(FOLDER, DAEMON, DAEMON)  # as if he had slipped his socket in
-        self.assertIn("another user", subprocess.run([LOCKCTL, "ping"], preexec_fn=lambda: become(ALICE), capture_output=True, text=True).stderr)
+        self.assertIn("another user", self.run_lockctl(ALICE, "ping").stderr)
         os.chown(FOLDER, BOB, BOB)
         self.lockctl(ALICE, "ping")
 
@@ -110,7 +129,7 @@ class Place(unittest.TestCase):
         self.lockctl(ALICE, "ping", PORTALOCK_SOCKET=SOCKET)
         os.mkdir(self.base + "/mine")
         os.link(SOCKET, self.base + "/mine/socket")
-        run = subprocess.run([LOCKCTL, "ping"], env={**os.environ, "PORTALOCK_SOCKET": self.base + "/mine/socket"}, preexec_fn=lambda: become(ALICE), capture_output=True, text=True)
+        run = self.run_lockctl(ALICE, "ping", PORTALOCK_SOCKET=self.base + "/mine/socket")
         self.assertNotEqual(run.returncode, 0)
         self.assertIn("another user", run.stderr)
 
@@ -119,7 +138,7 @@ class Place(unittest.TestCase):
         self.daemon.process.send_signal(signal.SIGKILL)
         self.daemon.wait()
         self.assertTrue(os.path.exists(SOCKET))
-        run = subprocess.run([LOCKCTL, "ping"], preexec_fn=lambda: become(DAEMON), capture_output=True, text=True)
+        run = self.run_lockctl(DAEMON, "ping")
         self.assertNotEqual(run.returncode, 0)
         self.assertIn("is gone", run.stderr)
         self.assertEqual(self.lockctl(ALICE, "run", "file", "echo", "done"), "done\n")  # by flock(2) itself

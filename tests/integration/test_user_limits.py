@@ -7,6 +7,8 @@ import resource
 import time
 import unittest
 
+import hanging_fs
+from hanging_fs import SETLK, HangingFs
 from users import ALICE, BOB, UsersTest
 from wire import PATIENCE
 
@@ -213,6 +215,39 @@ class Many(Limits):
         # What is carried out between two requests of Bob's: two turns or three, 512 lines each. With a share for each session it would be 3840.
         self.assertLess(sorted(counts)[len(counts) // 2], 2500)
         self.assertGreater(max(counts), 60)  # and she did have something to do
+
+
+class Hanging(Limits):
+    """Files on a dead file server keep helper threads: 8 of 32 for one user."""
+
+    def file_system(self):
+        try:
+            fs = HangingFs(locks=True)
+        except hanging_fs.Unavailable as e:
+            self.skipTest(f"no FUSE here: {e}")
+        self.addCleanup(fs.close)
+        fs.locked = False
+        return fs
+
+    def test_they_keep_a_quarter_of_the_threads(self):
+        dead, alive = self.file_system(), self.file_system()
+        dead.hang(SETLK)
+        fds = [os.open(dead.path(f"file{i}"), os.O_RDONLY) for i in range(40)]
+        self.addCleanup(lambda: [os.close(fd) for fd in fds])
+        self.addCleanup(dead.go_on)
+        alice = self.user(ALICE)
+        ids = [alice.start_lock(None, EX, fd) for fd in fds]
+        dead.await_hanging(8)
+        fd = os.open(alive.path("file1"), os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        began = time.monotonic()
+        self.bob.unlock(self.bob.lock(None, EX, fd, timeout_ms=5000)["lock"])
+        self.assertLess(time.monotonic() - began, 0.1 * SLOW)
+        self.bob_is_served()
+        self.assertEqual(len(dead.held), 8)
+        dead.go_on()
+        for id in ids:
+            alice.reply(id)
 
 
 @unittest.skipIf(resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 16800, "needs a limit of 16800 descriptors, a quarter of which is for one user")
