@@ -27,6 +27,7 @@ struct daemon {
         const struct daemon_options *options;
         struct pl_address address;
         struct descriptors descriptors;
+        struct accounts accounts;
         struct mounts *mounts;
         struct files_lanes lanes;
         struct lane *state_lane;
@@ -148,12 +149,17 @@ static void init_handles(struct daemon *d)
 /* The socket is ours, or this daemon must not run. */
 static int take_address(struct daemon *d)
 {
-        int r = pl_address_find(&d->address, d->options->socket);
+        bool system = d->options->system;
+        int r = system ? pl_address_find_system(&d->address, d->options->socket) : pl_address_find(&d->address, d->options->socket);
 
         if (r == 0)
-                r = pl_address_check(&d->address, true);
+                r = system ? pl_address_check_system(&d->address) : pl_address_check(&d->address, true);
         if (r != 0) {
                 fprintf(stderr, "portalockd: %s\n", d->address.text);
+                return DAEMON_EXIT_FAILED;
+        }
+        if (d->address.system && !system) {
+                fprintf(stderr, "portalockd: %s is the place of a daemon for all users: use --system, or name another --socket\n", d->address.path);
                 return DAEMON_EXIT_FAILED;
         }
         d->start_lock = pl_address_start_lock(&d->address);
@@ -162,7 +168,7 @@ static int take_address(struct daemon *d)
                 return DAEMON_EXIT_RUNNING;
         }
         if (d->start_lock >= 0)
-                d->listen_fd = pl_address_bind(&d->address);
+                d->listen_fd = pl_address_bind(&d->address, system);
         if (d->start_lock < 0 || d->listen_fd < 0) {
                 fprintf(stderr, "portalockd: %s: %s\n", d->address.path, strerror(d->start_lock < 0 ? -d->start_lock : -d->listen_fd));
                 return DAEMON_EXIT_FAILED;
@@ -196,13 +202,16 @@ static bool recall(struct daemon *d)
 
 static bool build(struct daemon *d)
 {
-        struct dispatch_options options = {
-                .own_uid = (int64_t)geteuid(), .log_waits_ms = d->options->log_waits_ms, .sessions_max = (size_t)d->options->sessions_max};
+        struct accounts *accounts = d->options->system ? &d->accounts : NULL;
+        struct dispatch_options options = {.own_uid = (int64_t)geteuid(),
+                                           .log_waits_ms = d->options->log_waits_ms,
+                                           .sessions_max = (size_t)d->options->sessions_max,
+                                           .accounts = accounts};
         struct dispatch_hooks hooks = {
                 .send = session_send, .fail = session_fail, .take_share = session_take_share, .again = session_again, .resume = session_resume,
                 .clogged = session_clogged, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
         struct kernel_threads threads = {.local = WAIT_THREADS_MAX, .away = WAIT_AWAY_THREADS_MAX};
-        struct server_options server = {.own_uid = options.own_uid, .idle = on_idle, .arg = d};
+        struct server_options server = {.own_uid = options.own_uid, .accounts = accounts, .idle = on_idle, .arg = d};
 
         d->mounts = mounts_create(&d->loop);
         d->lanes.slow = lane_create(&d->loop, LANE_THREADS_MAX);
@@ -210,6 +219,7 @@ static bool build(struct daemon *d)
         if (d->mounts == NULL || d->lanes.slow == NULL || d->lanes.disk == NULL)
                 return false;
         descriptors_init(&d->descriptors, file_limit_raise());
+        accounts_init(&d->accounts, descriptors_for_locks(&d->descriptors));
         d->files = files_create(&d->descriptors, d->mounts, &d->lanes);
         if (file_comparing() == FILE_NOTHING)
                 log_event(LOG_WARNING, "descriptions_unknown", "missing=kcmp,F_DUPFD_QUERY effect=%s",

@@ -16,6 +16,7 @@ struct dispatch *dispatch_create(struct files *files, const struct dispatch_opti
         d->files = files;
         d->options = *options;
         d->hooks = *hooks;
+        d->registry.everybody = options->accounts != NULL;
         d->wake_ms = TABLE_NEVER;
         TAILQ_INIT(&d->lists);
         TAILQ_INIT(&d->looked_up);
@@ -144,7 +145,7 @@ static bool introduce(struct dispatch *d, const struct client *c, const struct p
         const struct client *parent = hello->parent != 0 ? registry_client(&d->registry, (uint64_t)hello->parent) : NULL;
         struct table_event ev = {.kind = EV_SESSION, .session = c->id, .concurrent = hello->concurrent};
 
-        if (parent != NULL && parent != c && parent->peer.uid == c->peer.uid)
+        if (parent != NULL && parent != c && peer_same_user(&parent->peer, &c->peer))
                 ev.parent = parent->id;
         if (ev.parent == 0 && !ev.concurrent)
                 return true;
@@ -281,7 +282,7 @@ static void stop(struct dispatch *d, const struct client *c, const struct pl_req
 {
         char text[128];
 
-        if (c->peer.uid != 0 && c->peer.uid != d->options.own_uid) {
+        if (!peer_allowed(&c->peer, d->options.own_uid)) {
                 dispatch_refuse(d, c, &r->id, PL_E_DENIED, "only the daemon's own user and root may stop it");
                 return;
         }
@@ -298,17 +299,34 @@ static void stop(struct dispatch *d, const struct client *c, const struct pl_req
 
 /* ---- doors ---- */
 
+/* Root and the daemon's own user have none: they could end it anyway. */
+static bool has_account(const struct dispatch *d, const struct peer *peer)
+{
+        return d->options.accounts != NULL && !peer_allowed(peer, d->options.own_uid);
+}
+
 struct client *dispatch_open(struct dispatch *d, struct session *s, const struct peer *peer, const char **text)
 {
+        struct account *account = NULL;
         struct client *c;
 
         if (dispatch_sessions(d) >= d->options.sessions_max) {
                 *text = "sessions";
                 return NULL;
         }
-        c = registry_client_add(&d->registry, engine_next_number(d->engine), s, peer);
+        *text = "memory";
+        if (has_account(d, peer)) {
+                if (accounts_full(d->options.accounts, peer->uid, ACCOUNT_SESSIONS)) {
+                        *text = "sessions_per_uid";
+                        return NULL;
+                }
+                account = account_open(d->options.accounts, peer->uid);
+                if (account == NULL)
+                        return NULL;
+        }
+        c = registry_client_add(&d->registry, engine_next_number(d->engine), s, peer, account);
         if (c == NULL) {
-                *text = "memory";
+                account_remove(account, ACCOUNT_SESSIONS);
                 return NULL;
         }
         d->metrics.sessions_total++;
@@ -317,13 +335,23 @@ struct client *dispatch_open(struct dispatch *d, struct session *s, const struct
         return c;
 }
 
+struct account *dispatch_account(const struct client *c)
+{
+        return c->account;
+}
+
+bool dispatch_opens_paths(const struct dispatch *d, const struct client *c)
+{
+        return d->options.accounts == NULL || (c->peer.uid == d->options.own_uid && peer_is_known(&c->peer));
+}
+
 static void refuse_line(struct dispatch *d, struct client *c, const struct pl_fault *fault)
 {
         int fd;
 
         /* Its descriptor leaves the queue all the same, or every later request would get its neighbour's. */
         if (fault->took_fd && locking_claim(c, &fd))
-                files_discard(d->files, fd);
+                files_discard(d->files, c->account, fd);
         d->metrics.refused_lines++;
         if (fault->silent)
                 return;
@@ -375,7 +403,7 @@ void dispatch_carry_out(struct dispatch *d, struct client *c, struct incoming *i
 
 void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_t len)
 {
-        struct incoming in = {.fd = -1, .since_ms = engine_now(d->engine)};
+        struct incoming in = {.fd = -1, .account = c->account, .since_ms = engine_now(d->engine)};
         enum pl_method method;
         struct pl_fault fault;
 
@@ -427,6 +455,8 @@ void dispatch_long_line(struct dispatch *d, struct client *c)
 
 bool dispatch_has_room(const struct dispatch *d, const struct client *c)
 {
+        if (account_full(c->account, ACCOUNT_DESCRIPTORS))
+                return false;
         switch (files_descriptors(d->files)->level) {
         case DESCRIPTORS_PLENTY:
                 return true;
@@ -441,9 +471,9 @@ bool dispatch_has_room(const struct dispatch *d, const struct client *c)
 
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
 {
-        files_received(d->files, fd);
+        files_received(d->files, c->account, fd);
         if (c->fd_count == PL_FDS_UNCLAIMED_MAX) {
-                files_discard(d->files, fd);
+                files_discard(d->files, c->account, fd);
                 return false;
         }
         c->fds[(c->fd_first + c->fd_count++) % PL_FDS_UNCLAIMED_MAX] = fd;
@@ -457,7 +487,7 @@ void dispatch_close(struct dispatch *d, struct client *c)
 
         log_event(LOG_DEBUG, "session_closed", "session=%llu locks=%zu waiting=%zu", (unsigned long long)c->id, c->grant_count, c->request_count);
         while (locking_claim(c, &fd))
-                files_discard(d->files, fd);
+                files_discard(d->files, c->account, fd);
         deferred_close(d, c);
         watch_end(d, c);
         while (c->waiting != NULL) {

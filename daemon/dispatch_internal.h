@@ -13,6 +13,7 @@
 /* A request as it was received, with its descriptor. */
 struct incoming {
         struct pl_request request;
+        struct account *account;        /* that its descriptor counts for */
         int64_t since_ms;
         bool has_fd;            /* a lock with `fd`: one was in the queue; it may be a hole */
         int fd;
@@ -27,6 +28,7 @@ struct kept {
         struct incoming incoming;
         identified_fn *then;    /* goes on with it once its path is identified */
         struct table_key key;   /* of the list's path, once that is known */
+        bool has_key;
         TAILQ_ENTRY(kept) entry;
 };
 
@@ -73,6 +75,9 @@ void dispatch_refuse_for_memory(struct dispatch *d, const struct client *c, cons
 void dispatch_refuse_member(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *member, const char *text);
 void dispatch_refuse_limit(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *limit, const char *text);
 void dispatch_refuse_os(struct dispatch *d, const struct client *c, const struct pl_id *id, const struct file_error *e, const char *path);
+
+/* May the daemon look at paths that this client names? Not for another user than its own, when it serves all: it would look with its own eyes, not his. */
+bool dispatch_opens_paths(const struct dispatch *d, const struct client *c);
 
 /* An answer that says nothing but yes. */
 void dispatch_answer_empty(struct dispatch *d, const struct client *c, const struct pl_id *id);

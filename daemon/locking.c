@@ -23,6 +23,14 @@ bool locking_claim(struct client *c, int *fd)
         return true;
 }
 
+/* Of several users none may overtake another by an age that he claims; in a user's own daemon all are one group. */
+static uint64_t group_of(const struct dispatch *d, const struct client *c)
+{
+        if (d->options.accounts == NULL)
+                return 0;
+        return peer_is_known(&c->peer) ? (uint64_t)c->peer.uid + 1 : (UINT64_C(1) << 32) + c->id;
+}
+
 static void submit(struct dispatch *d, struct request *q, uint64_t bearer)
 {
         struct table_event ev = {
@@ -38,6 +46,7 @@ static void submit(struct dispatch *d, struct request *q, uint64_t bearer)
                 .detach = q->detach,
                 .claims = q->claims,
                 .claimed_token = q->claimed_token,
+                .group = group_of(d, q->client),
                 .since_ms = q->since_ms,
                 .deadline_ms = q->deadline_ms,
         };
@@ -79,12 +88,20 @@ static bool refuse_early(struct dispatch *d, const struct client *c, const struc
                 dispatch_refuse(d, c, &r->id, PL_E_LOST, "a lock by path ends with its session and its daemon: lock again");
         else if (r->lock.reclaim_token >= 0 && !reclaim_token_is_credible(d, r->lock.reclaim_token))
                 dispatch_refuse(d, c, &r->id, PL_E_LOST, "no grant can have had this token yet");
+        else if (!r->lock.fd && !dispatch_opens_paths(d, c))
+                dispatch_refuse(d, c, &r->id, PL_E_DENIED, "this daemon serves all users and opens no path for another than its own: open the file, and pass its descriptor");
+        else if (r->lock.fd && fd < 0 && account_full(c->account, ACCOUNT_DESCRIPTORS))
+                dispatch_refuse_limit(d, c, &r->id, "descriptors_per_uid", "the descriptor was not received: this user's sessions have passed too many");
         else if (r->lock.fd && fd < 0)
                 dispatch_refuse_limit(d, c, &r->id, "descriptors", "the descriptor could not be received: too many are open");
         else if (r->lock.reclaim_token < 0 && c->request_count >= PL_WAITING_PER_SESSION_MAX)
                 dispatch_refuse_limit(d, c, &r->id, "waiting_per_session", "this session has too many waiting requests");
         else if (c->grant_count >= PL_LOCKS_PER_SESSION_MAX)
                 dispatch_refuse_limit(d, c, &r->id, "locks_per_session", "this session holds too many locks");
+        else if (account_full(c->account, ACCOUNT_WAITING))
+                dispatch_refuse_limit(d, c, &r->id, "waiting_per_uid", "this user's sessions have too many waiting requests");
+        else if (account_full(c->account, ACCOUNT_LOCKS))
+                dispatch_refuse_limit(d, c, &r->id, "locks_per_uid", "this user's sessions hold too many locks");
         else
                 return false;
         return true;
@@ -111,6 +128,12 @@ void locking_refuse_timed_out(struct dispatch *d, const struct client *c, const 
         dispatch_flush_answer(d, c, id);
 }
 
+void locking_refuse_for_memory(struct dispatch *d, struct request *q)
+{
+        dispatch_refuse_for_memory(d, q->client, &q->id);
+        locking_forget(d, q);
+}
+
 static void time_is_over(struct dispatch *d, struct request *q)
 {
         watch_request(d, q, "timed_out", NULL);
@@ -133,13 +156,12 @@ static void opened(struct dispatch *d, struct request *q, enum files_result resu
                 locking_forget(d, q);
                 return;
         }
+        if (!registry_request_stake(&d->registry, q)) {
+                files_drop(d->files, bearer);
+                locking_refuse_for_memory(d, q);
+                return;
+        }
         submit(d, q, bearer);
-}
-
-void locking_refuse_for_memory(struct dispatch *d, struct request *q)
-{
-        dispatch_refuse_for_memory(d, q->client, &q->id);
-        locking_forget(d, q);
 }
 
 static void on_opened(void *arg, uint64_t cookie, const struct files_found *found)
@@ -271,7 +293,7 @@ void locking_lock(struct dispatch *d, struct client *c, struct incoming *in)
                 locking_open(d, q, true);
         } else {
                 in->has_fd = false;     /* adopted */
-                result = files_adopt(d->files, in->fd, &key, &bearer, &e);
+                result = files_adopt(d->files, c->account, in->fd, &key, &bearer, &e);
                 keep_place(c, in, key, q);
                 opened(d, q, result, key, bearer, &e);
         }
@@ -326,7 +348,7 @@ void locking_unlock(struct dispatch *d, struct client *c, struct incoming *in)
         const struct pl_unlock_params *p = &in->request.unlock;
         table_id lock = meant(d, c, p);
 
-        if (lock != 0 || p->lock >= 0)
+        if (lock != 0 || p->lock >= 0 || !dispatch_opens_paths(d, c))
                 unlock(d, c, &in->request, lock);
         else
                 deferred_identify(d, c, in, p->path, unlock_identified);
@@ -411,7 +433,7 @@ void locking_break(struct dispatch *d, struct client *c, const struct pl_request
                 return;
         }
         owner = registry_client(&d->registry, h.session);
-        if (c->peer.uid != 0 && (owner == NULL || owner->peer.uid != c->peer.uid)) {
+        if (c->peer.uid != 0 && c != owner && (owner == NULL || !peer_same_user(&owner->peer, &c->peer))) {
                 dispatch_refuse(d, c, &r->id, PL_E_DENIED, "only its owner's user and root may break a lock");
                 return;
         }

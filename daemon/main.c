@@ -14,10 +14,11 @@
 
 static const char usage[] =
         "usage: portalockd [OPTION]...\n"
-        "Serve file locks to the programs of this user.\n"
+        "Serve file locks to the programs of this user, or of all.\n"
         "\n"
         "  --socket PATH        listen there (default: PORTALOCK_SOCKET, else the user's socket; see portalockd(1))\n"
         "  --state-dir DIR      keep there what must outlive this daemon (default: see portalockd(1))\n"
+        "  --system             serve every user (default socket: /run/portalock/system)\n"
         "  --idle-exit SECONDS  stop when nobody has been connected for so long (default: never)\n"
         "  --max-sessions N     serve no more than N connections at a time (default: 20000)\n"
         "  --log-level LEVEL    error, warning, info (default) or debug; the log goes to stderr\n"
@@ -50,6 +51,7 @@ int main(int argc, char **argv)
                 {"socket", required_argument, NULL, 's'},    {"idle-exit", required_argument, NULL, 'i'},
                 {"state-dir", required_argument, NULL, 'd'},
                 {"max-sessions", required_argument, NULL, 'm'},
+                {"system", no_argument, NULL, 'S'},
                 {"log-level", required_argument, NULL, 'l'}, {"log-waits", required_argument, NULL, 'w'},
                 {"ready-fd", required_argument, NULL, 'r'},  {"version", no_argument, NULL, 'V'},
                 {"help", no_argument, NULL, 'h'},            {0}};
@@ -69,6 +71,9 @@ int main(int argc, char **argv)
                         }
                         fprintf(stderr, "portalockd: --state-dir takes the path of a folder\n");
                         return DAEMON_EXIT_USAGE;
+                case 'S':
+                        o.system = true;
+                        break;
                 case 'i':
                         if (!number("--idle-exit", optarg, INT32_MAX, &o.idle_exit_s))
                                 return DAEMON_EXIT_USAGE;

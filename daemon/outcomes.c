@@ -40,7 +40,9 @@ static void reply_granted(struct dispatch *d, struct request *q, const struct ta
         struct pl_writer w;
 
         snprintf(path, sizeof path, "%s", q->label);
-        if (!q->by_path)
+        if (!q->by_path && d->registry.everybody)
+                files_own_path(d->files, q->bearer, path, sizeof path);
+        else if (!q->by_path)
                 files_path(d->files, q->bearer, path, sizeof path);
         pl_reply_begin(&w, &d->out, &q->id);
         if (fx->lock != 0)
@@ -144,7 +146,7 @@ static void refused_by_holders(struct dispatch *d, const struct request *q, int 
         struct pl_writer w;
 
         pl_error_begin(&w, &d->out, &q->id, code, NULL);
-        rows_holders(&d->listing, &w, q->key);
+        rows_holders(&d->listing, &w, q->client, q->key);
         pl_error_end(&w);
         dispatch_flush_answer(d, q->client, &q->id);
 }
@@ -159,7 +161,7 @@ static void refused_by_deadlock(struct dispatch *d, const struct request *q, siz
         pl_error_begin(&w, &d->out, &q->id, PL_E_DEADLOCK, NULL);
         pl_write_open(&w, "cycle", '[');
         for (i = 0; table_cycle(t, cycle, i, &step); i++)
-                rows_cycle_step(&d->listing, &w, &step);
+                rows_cycle_step(&d->listing, &w, q->client, &step);
         pl_write_close(&w, ']');
         pl_error_end(&w);
         dispatch_flush_answer(d, q->client, &q->id);

@@ -1,10 +1,11 @@
 /*
  * What the lock table does not need to know: the clients behind its session ids, the JSON-RPC id and path of each waiting request, and
- * the label under which each lock was asked for.
+ * the label under which each lock was asked for. In a daemon for all users (`everybody`) also what each of them has to do with a file: his *stake*.
  */
 #ifndef REGISTRY_H
 #define REGISTRY_H
 
+#include "account.h"
 #include "message.h"
 #include "peer.h"
 #include "table.h"
@@ -35,6 +36,7 @@ struct client {
         uint64_t id;                    /* the session's id on the wire and in the table */
         struct session *session;        /* where its bytes go */
         struct peer peer;
+        struct account *account;        /* NULL: it counts for nobody */
         int64_t command_at_ms;          /* when peer.command was looked up last; 0: when it connected */
         bool spoke;
         bool held_up;                   /* a path of an earlier request is being looked up off the loop: later ones wait in `deferred` */
@@ -55,6 +57,18 @@ struct client {
         size_t request_count, grant_count, watch_count;
         uint64_t last_event;            /* number of the event it was told last */
         uint64_t events_dropped;        /* it watches, but does not read; not told yet */
+        UT_hash_handle hh;
+};
+
+/* All that one user holds and waits for in one file. Exists as long as there is any of it. */
+struct stake_key {
+        uint64_t who;                   /* the uid; of one who is nobody the session's id, which is larger than any */
+        struct table_key file;
+};
+struct stake {
+        struct stake_key key;
+        LIST_HEAD(, grant) grants;
+        LIST_HEAD(, request) requests;
         UT_hash_handle hh;
 };
 
@@ -85,6 +99,8 @@ struct request {
         int64_t told_at_ms;
         struct audience *audience;
         LIST_ENTRY(request) of_audience;
+        struct stake *stake;
+        LIST_ENTRY(request) of_stake;
         struct request *older, *newer;  /* all waiting requests by arrival */
         struct request *prev, *next;    /* of its client */
         UT_hash_handle hh, by_id;
@@ -101,6 +117,8 @@ struct grant {
         uint64_t token;
         int64_t handle, since_ms;       /* since_ms: when it was asked for */
         bool by_path;
+        struct stake *stake;
+        LIST_ENTRY(grant) of_stake;
         struct grant *prev, *next;      /* of its client */
         struct grant *same_older, *same_newer;  /* with the same label, session and handle */
         UT_hash_handle hh, by_label;
@@ -116,12 +134,14 @@ struct registry {
         struct request *unlogged;       /* the oldest of which the log does not say yet that it waits long; NULL: none */
         struct grant *grants;           /* by lock id */
         struct grant *labels;           /* the newest of each label key; those without label are not in it */
+        struct stake *stakes;           /* only for `everybody` */
+        bool everybody;                 /* every user is served */
         uint64_t last_cookie;
 };
 
 struct client *registry_client(const struct registry *r, uint64_t id);
-/* NULL when out of memory. */
-struct client *registry_client_add(struct registry *r, uint64_t id, struct session *session, const struct peer *peer);
+/* NULL when out of memory. `account` has this session counted already, until it is removed. */
+struct client *registry_client_add(struct registry *r, uint64_t id, struct session *session, const struct peer *peer, struct account *account);
 /* It has neither requests nor grants yet. -ENOMEM: nobody finds it any more, and it must go. */
 int registry_client_rename(struct registry *r, struct client *c, uint64_t id);
 /* Its requests and grants must be gone. Closes nothing: its descriptors were taken out before. */
@@ -132,6 +152,11 @@ struct request *registry_request_add(struct registry *r, struct client *c, const
 struct request *registry_request(const struct registry *r, uint64_t cookie);
 struct request *registry_request_by_id(const struct client *c, const struct pl_id *id);
 void registry_request_remove(struct registry *r, struct request *q);
+/* Its file (q->key) is known, or is another one now. False when out of memory: then it must not wait. */
+bool registry_request_stake(struct registry *r, struct request *q);
+
+/* What the client's user has to do with that file; NULL: nothing, or it is not kept. */
+const struct stake *registry_stake(const struct registry *r, const struct client *c, struct table_key file);
 
 /* A lock that the request was granted. NULL when out of memory. */
 struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock);

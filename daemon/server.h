@@ -8,6 +8,7 @@ struct server;
 
 struct server_options {
         int64_t own_uid;
+        struct accounts *accounts;      /* not NULL: every user may connect */
         void (*idle)(void *arg, bool idle);     /* the last connection has gone (true), or one has come (false) */
         void *arg;
 };

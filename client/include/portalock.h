@@ -267,10 +267,10 @@ PORTALOCK_API int portalock_call_wait(portalock_session *s, const char *method, 
 struct portalock_row {
         const char *path;       /* "" when not shown to us */
         const char *state;      /* "held", "waiting", "outside" */
-        int64_t lock, session, pid, uid;        /* -1 when it has none */
+        int64_t lock, session, pid, uid;        /* -1 when it has none, or it is not shown to us: in a daemon for all users others' ids are not */
         const char *command, *client;
         int mode;
-        int64_t token;          /* -1 when it has none */
+        int64_t token;          /* the same */
         int64_t age_ms;         /* held or waiting for so long; -1 unknown */
         int64_t timeout_ms, position;           /* waiters; -1 */
 };

@@ -33,12 +33,16 @@ class Refused(Exception):
 class Client:
     """One session. Lines are sent and received as they are; `call` is the comfortable way."""
 
-    def __init__(self, path, rcvbuf=None, concurrent=False, parent=None):
-        """`concurrent`: it goes on while it waits, with an unlock or with another handle of the same file. `parent`: a session id, or a hello without one: 0."""
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, path, rcvbuf=None, concurrent=False, parent=None, connected=None):
+        """
+        `concurrent`: it goes on while it waits, with an unlock or with another handle of the same file. `parent`: a session id, or a hello without one: 0.
+        `connected`: a socket that somebody else has connected.
+        """
+        self.socket = connected or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         if rcvbuf:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-        self.socket.connect(path)
+        if not connected:
+            self.socket.connect(path)
         self.buffer = b""
         self.last_id = 0
         self.replies = {}
