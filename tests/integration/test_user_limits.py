@@ -177,7 +177,6 @@ class Many(Limits):
         lazy = [self.user(ALICE) for _ in range(40)]
         for c in lazy:
             c.send("list", {"limit": 4000, "outside": False})
-            c.send("ping")
         refusals = 0
         while refusals == 0:  # as soon as more than 8 MiB are unsent
             id = holders[0].send("list", {"limit": 1, "outside": False})
@@ -193,7 +192,6 @@ class Many(Limits):
                 c.reply(1)
             except Exception as e:
                 self.assertEqual(self.limit(e), "backlog_per_uid")
-            self.assertEqual(c.reply(2), {})
         self.assertGreater(len(holders[0].call("list", {"limit": 1})["locks"]), 0)
 
     def test_a_flood_from_many_sessions_of_one_user_is_one_users_share(self):
