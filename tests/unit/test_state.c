@@ -544,59 +544,6 @@ static void a_start_goes_on_without_a_file_that_hangs_and_minds_it_later(void **
         uv_sem_destroy(&b.go);
 }
 
-static void the_place_follows_the_rules(void **state)
-{
-        char *xdg = getenv("XDG_STATE_HOME") != NULL ? strdup(getenv("XDG_STATE_HOME")) : NULL;
-        char *home = getenv("HOME") != NULL ? strdup(getenv("HOME")) : NULL;
-        uid_t uid = geteuid();
-        struct statefile p;
-
-        (void)state;
-        assert_true(statefile_place(&p, "/a/b/", false));
-        assert_string_equal(p.folder, "/a/b/");
-        assert_int_equal(p.given, strlen("/a/"));
-        setenv("XDG_STATE_HOME", "/x/y", 1);
-        assert_true(statefile_place(&p, NULL, true));
-        assert_string_equal(p.folder, "/x/y/portalock");
-        assert_int_equal(p.given, strlen("/x/"));
-        setenv("XDG_STATE_HOME", "relative", 1);
-        assert_true(statefile_place(&p, NULL, true));
-        assert_string_equal(p.folder, "/var/lib/portalock");
-        assert_int_equal(p.given, strlen("/var/lib"));
-        if (uid == 0)
-                assert_int_equal(seteuid(12345), 0);
-        setenv("HOME", "/home/u", 1);
-        assert_true(statefile_place(&p, NULL, false));
-        assert_string_equal(p.folder, "/home/u/.local/state/portalock");
-        assert_int_equal(p.given, strlen("/home/u"));
-        setenv("HOME", "", 1);
-        assert_false(statefile_place(&p, NULL, false));
-        if (uid == 0)
-                assert_int_equal(seteuid(0), 0);
-        xdg != NULL ? setenv("XDG_STATE_HOME", xdg, 1) : unsetenv("XDG_STATE_HOME");
-        home != NULL ? setenv("HOME", home, 1) : unsetenv("HOME");
-        free(xdg);
-        free(home);
-}
-
-static void folders_are_made_below_the_given_one_only(void **state)
-{
-        struct fixture *f = *state;
-        struct statefile p = {.name = "n"};
-        char text[STATEFILE_TEXT_MAX];
-        const char *step = NULL;
-
-        snprintf(p.folder, sizeof p.folder, "%s/home/a/b", f->base);
-        p.given = strlen(f->base) + strlen("/home");
-        assert_int_equal(statefile_write(&p, "text", true, &step), -ENOENT);
-        assert_string_equal(step, "mkdir");
-        assert_int_equal(count_files(f->base), 0);
-        p.given = strlen(f->base);
-        assert_int_equal(statefile_write(&p, "text", true, &step), 0);
-        assert_int_equal(statefile_read(&p, text, &step), 4);
-        assert_string_equal(text, "text");
-}
-
 #define STATE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_state, tear_down_state)
 
 int main(void)
@@ -620,8 +567,6 @@ int main(void)
                 STATE_TEST(when_there_is_no_place_for_it_the_clock_carries),
                 STATE_TEST(a_disk_that_hangs_holds_for_a_moment_only),
                 STATE_TEST(a_start_goes_on_without_a_file_that_hangs_and_minds_it_later),
-                STATE_TEST(the_place_follows_the_rules),
-                STATE_TEST(folders_are_made_below_the_given_one_only),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
