@@ -198,6 +198,18 @@ static void a_parent_without_anything_is_remembered(void **state)
         trace_expect(t, "C deadlock: C waits for y, D waits for x, A waits for B, B waits for C\n");
 }
 
+static void a_parent_that_comes_back_after_its_child_closes_a_circle(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock_file(t, 'A', 'x', EX, FOREVER);
+        trace_introduce(t, 'B', 'A', false);
+        trace_lock_file(t, 'C', 'x', EX, FOREVER);
+        trace_forget(t);
+        trace_introduce(t, 'C', 'B', false);
+        trace_expect(t, "C deadlock: C waits for x, A waits for B, B waits for C\n");
+}
+
 static void a_parent_that_is_concurrent_does_not_wait(void **state)
 {
         struct trace *t = *state;
@@ -494,6 +506,7 @@ int main(void)
                 HISTORY(a_command_asks_for_what_its_parent_holds),
                 HISTORY(nested_commands_the_wrong_way_round),
                 HISTORY(a_parent_without_anything_is_remembered),
+                HISTORY(a_parent_that_comes_back_after_its_child_closes_a_circle),
                 HISTORY(a_parent_that_is_concurrent_does_not_wait),
                 HISTORY(nobody_is_his_own_ancestor),
                 HISTORY(an_upgrade_waits_for_a_sharer_that_waits_for_its_session),
