@@ -219,6 +219,14 @@ static void a_parent_that_is_concurrent_does_not_wait(void **state)
         trace_lock_file(t, 'A', 'x', EX, FOREVER);
         trace_lock_file(t, 'B', 'x', EX, FOREVER);
         trace_expect(t, "A has EX of x\nB waits for x\n");
+        /* Nor does it when it queues before its child. */
+        trace_lock_file(t, 'D', 'y', EX, FOREVER);
+        trace_advance(t, 10);
+        trace_use_handle(t, 1);
+        trace_lock_file(t, 'B', 'y', EX, FOREVER);
+        trace_forget(t);
+        trace_lock_file_again(t, 'A', 'y', EX, t->now - 5);
+        trace_expect(t, "A waits for y\n");
 }
 
 static void nobody_is_his_own_ancestor(void **state)
@@ -265,6 +273,22 @@ static void an_upgrade_gets_before_a_sharer(void **state)
         trace_forget(t);
         trace_lock_file(t, 'A', 'x', EX, FOREVER);
         trace_expect(t, "A deadlock: A waits for x, B waits for y, C waits for x\n");
+}
+
+static void one_that_may_not_wait_is_refused_and_no_deadlock(void **state)
+{
+        struct trace *t = *state;
+
+        /* As before, but nobody shares with A, who waits for C already: it could be granted at once, and C would wait for it. */
+        trace_introduce(t, 'D', 0, true);
+        trace_lock_file(t, 'A', 'x', SH, FOREVER);
+        trace_lock_file(t, 'D', 'x', EX, FOREVER);
+        trace_lock_file(t, 'C', 'y', EX, FOREVER);
+        trace_lock_file(t, 'C', 'x', SH, FOREVER);
+        trace_lock_file(t, 'A', 'y', EX, FOREVER);
+        trace_forget(t);
+        trace_lock_file(t, 'A', 'x', EX, AT_ONCE);
+        trace_expect(t, "A refused\n");
 }
 
 static void an_upgrade_makes_its_co_holder_exclusive(void **state)
@@ -511,6 +535,7 @@ int main(void)
                 HISTORY(nobody_is_his_own_ancestor),
                 HISTORY(an_upgrade_waits_for_a_sharer_that_waits_for_its_session),
                 HISTORY(an_upgrade_gets_before_a_sharer),
+                HISTORY(one_that_may_not_wait_is_refused_and_no_deadlock),
                 HISTORY(an_upgrade_makes_its_co_holder_exclusive),
                 HISTORY(an_older_one_gets_before_a_younger_one),
                 HISTORY(a_co_holder_that_joins_is_granted_and_one_who_waits_is_told),
