@@ -21,6 +21,7 @@ struct dispatch *dispatch_create(struct files *files, const struct dispatch_opti
         TAILQ_INIT(&d->lists);
         TAILQ_INIT(&d->looked_up);
         LIST_INIT(&d->deferring);
+        LIST_INIT(&d->orphans);
         notices_init(d);
         return d;
 }
@@ -139,18 +140,59 @@ static void go_on_as(struct dispatch *d, struct client *c, int64_t session)
                 d->hooks.fail(c->session, "out_of_memory");
 }
 
-/* What the table has to know of it for its search for deadlocks. False: out of memory. */
-static bool introduce(struct dispatch *d, const struct client *c, const struct pl_hello_params *hello)
-{
-        const struct client *parent = hello->parent != 0 ? registry_client(&d->registry, (uint64_t)hello->parent) : NULL;
-        struct table_event ev = {.kind = EV_SESSION, .session = c->id, .concurrent = hello->concurrent};
+/* ---- what the table has to know of a session for its search for deadlocks ---- */
 
-        if (parent != NULL && parent != c && peer_same_user(&parent->peer, &c->peer))
-                ev.parent = parent->id;
-        if (ev.parent == 0 && !ev.concurrent)
-                return true;
+static bool may_be_parent(const struct client *parent, const struct client *c)
+{
+        return parent != NULL && parent != c && peer_same_user(&parent->peer, &c->peer);
+}
+
+/* False: out of memory. */
+static bool tell_table(struct dispatch *d, const struct client *c, const struct client *parent)
+{
+        struct table_event ev = {.kind = EV_SESSION, .session = c->id, .concurrent = c->concurrent, .parent = parent != NULL ? parent->id : 0};
+
         engine_submit(d->engine, &ev);
         return table_knows_session(engine_table(d->engine), c->id);
+}
+
+static void forget_claim(struct client *c)
+{
+        if (c->claimed_parent != 0)
+                LIST_REMOVE(c, orphaned);
+        c->claimed_parent = 0;
+}
+
+/* After a restart a child may come back under its old id before its parent does. */
+static void adopt_children(struct dispatch *d, const struct client *c)
+{
+        struct client *child, *next;
+
+        for (child = LIST_FIRST(&d->orphans); child != NULL; child = next) {
+                next = LIST_NEXT(child, orphaned);
+                if (child->claimed_parent != c->id)
+                        continue;
+                forget_claim(child);
+                if (may_be_parent(c, child))
+                        (void)tell_table(d, child, c);
+        }
+}
+
+static bool introduce(struct dispatch *d, struct client *c, const struct pl_hello_params *hello)
+{
+        const struct client *parent = registry_client(&d->registry, (uint64_t)hello->parent);
+
+        c->concurrent = hello->concurrent;
+        if (hello->parent != 0 && parent == NULL) {
+                c->claimed_parent = (uint64_t)hello->parent;
+                LIST_INSERT_HEAD(&d->orphans, c, orphaned);
+        }
+        if (!may_be_parent(parent, c))
+                parent = NULL;
+        if ((parent != NULL || c->concurrent) && !tell_table(d, c, parent))
+                return false;
+        adopt_children(d, c);
+        return true;
 }
 
 static void hello(struct dispatch *d, struct client *c, const struct pl_request *r)
@@ -490,6 +532,7 @@ void dispatch_close(struct dispatch *d, struct client *c)
                 files_discard(d->files, c->account, fd);
         deferred_close(d, c);
         watch_end(d, c);
+        forget_claim(c);
         while (c->waiting != NULL) {
                 watch_request(d, c->waiting, "cancelled", NULL);
                 locking_forget(d, c->waiting);

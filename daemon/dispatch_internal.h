@@ -62,6 +62,7 @@ struct dispatch {
         int64_t wake_ms;
         const char *broken_by;          /* while a lock is being broken: whoever does so */
         LIST_HEAD(, watcher) watchers;
+        LIST_HEAD(, client) orphans;    /* whose parents are not there, or not yet again after our restart */
         uint64_t events;
 };
 

@@ -38,7 +38,9 @@ struct client {
         struct peer peer;
         struct account *account;        /* NULL: it counts for nobody */
         int64_t command_at_ms;          /* when peer.command was looked up last; 0: when it connected */
-        bool spoke;
+        bool spoke, concurrent;
+        uint64_t claimed_parent;        /* it has said that this is its parent, who was not there; 0: none */
+        LIST_ENTRY(client) orphaned;    /* of those that have a claimed_parent */
         bool held_up;                   /* a path of an earlier request is being looked up off the loop: later ones wait in `deferred` */
         bool releasing;                 /* nothing is looked up any more, but not all that was deferred is carried out yet */
         bool gone;                      /* nobody reads its replies */

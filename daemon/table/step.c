@@ -163,6 +163,17 @@ static void enter_queue(struct table *t, struct request *q)
         pump_touched(t, touched);
 }
 
+/* Usually it has nothing yet. But a parent that comes back after its child closes, perhaps, a circle that was there before the daemon's death. */
+static void introduce(struct table *t, const struct table_event *ev)
+{
+        struct resource *touched = NULL;
+
+        if (!store_introduce(t, ev->session, ev->parent, ev->concurrent))
+                return;
+        refuse_deadlocks(t, store_find_session(t, ev->session), &touched);
+        pump_touched(t, touched);
+}
+
 static void upgrade(struct table *t, struct request *q, struct holder *h, const struct table_event *ev)
 {
         struct resource *r = q->resource;
@@ -386,7 +397,7 @@ void table_step(struct table *t, const struct table_event *ev, struct table_effe
         t->holder_cursor.resource = t->waiter_cursor.resource = NULL;
         switch (ev->kind) {
         case EV_SESSION:
-                (void)store_introduce(t, ev->session, ev->parent, ev->concurrent);
+                introduce(t, ev);
                 break;
         case EV_LOCK:
                 lock(t, ev);

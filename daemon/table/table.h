@@ -38,7 +38,7 @@ struct table_key {
 #define TABLE_UPGRADE_RETRY_MAX_MS 1000
 
 enum table_event_kind {
-        EV_SESSION,     /* what a session says of itself, before anything else of it; see `parent` and `concurrent`. Without memory nothing is kept: table_knows_session() */
+        EV_SESSION,     /* what a session says of itself, before all else of it, or again when its parent has come back; see `parent` and `concurrent`. Without memory nothing is kept: table_knows_session() */
         EV_LOCK,        /* a request */
         EV_UNLOCK,      /* a lock id of this session is given up */
         EV_BREAK,       /* a lock id is taken away from whoever holds it, and a passed description's from all who hold by it: FX_LOST for each, a waiting

@@ -15,14 +15,14 @@
  *
  * A circle in this graph never ends by itself; a timeout that would end it does not make it less of a mistake, so timeouts are not looked at.
  *
- * When. At the end of each event the graph has no circle, so only a new edge can close one. Edges come into being in two ways only: a request enters a
- * queue (as the last one, before others as an upgrade or by its age, again after its file was replaced), or a session becomes a holder without having
- * queued (it passes a description that others hold, or that bears the lock already). A request that is granted keeps those behind it waiting
+ * When. At the end of each event the graph has no circle, so only a new edge can close one. Edges come into being in three ways only: a request enters a
+ * queue (as the last one, before others as an upgrade or by its age, again after its file was replaced); a session becomes a holder without having
+ * queued (it passes a description that others hold, or that bears the lock already); or it gets a parent. A request that is granted keeps those behind it waiting
  * as before; those who leave, time out or downgrade only take edges away; what the kernel answers changes nothing among sessions. All new edges begin or
  * end at the session that has just come, or, with an upgrade, at its co-holders: so the search begins there, and if it comes back there is a circle.
  *
  * Who. The newest request of the circle is refused, by the order in which they entered their queues; be it one that waits, or one that others wait behind.
- * That is the one that has just arrived, if one has. To hold a lock is a fact that is never refused: when a holder joins, one that waits is told.
+ * That is the one that has just arrived, if one has. To hold a lock is a fact that is never refused: when a holder joins, or a parent, one that waits is told.
  *
  * What it costs. The search goes backwards: from a session to those who wait for it, by the locks it holds and the places it has in queues. Usually there
  * are none. A queue is gone through twice at most in one search, however many of its holders and waiters are met (`swept`); one in which nobody

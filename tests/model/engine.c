@@ -256,7 +256,7 @@ void step(struct table_event *ev)
         const char *wrong;
         size_t i;
 
-        w.joined = false;
+        w.joined = ev->kind == EV_SESSION;
         ev->now_ms = w.now;
         ev->clock_us = w.clock;
         table_step(w.table, ev, &fx);

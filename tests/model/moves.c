@@ -325,6 +325,19 @@ void introduce(int slot)
         step(&ev);
 }
 
+/* A parent that comes back later than its child. */
+static void move_adopt(void)
+{
+        int slot = session_slot(), parent = session_slot();
+        struct table_event ev = {.kind = EV_SESSION, .session = w.session_ids[slot], .parent = w.session_ids[parent], .concurrent = w.concurrent[slot]};
+
+        if (w.parents[slot] != 0)
+                return;
+        if (!is_ancestor(slot, ev.parent))
+                w.parents[slot] = ev.parent;
+        step(&ev);
+}
+
 static void forget_session(uint64_t session)
 {
         int i;
@@ -429,6 +442,8 @@ void move(void)
                 move_outsider();
         else if (what < 79)
                 move_description();
+        else if (what < 80)
+                move_adopt();
         else if (what < 85)
                 pass_time((int64_t)roll(40));
         else if (fake_answers(w.os) > 0)

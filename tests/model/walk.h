@@ -68,7 +68,7 @@ struct world {
         uint64_t session_ids[SESSIONS], last_session;
         uint64_t parents[SESSIONS];             /* 0: none */
         bool concurrent[SESSIONS];
-        bool joined;                            /* in this step one became a holder that had not queued */
+        bool joined;                            /* in this step one became a holder that had not queued, or got a parent */
         struct {
                 uint64_t op;
                 int fresh;

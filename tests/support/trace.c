@@ -193,7 +193,8 @@ void trace_submit(struct trace *t, struct table_event ev)
         }
 }
 
-static void ask_at(struct trace *t, char who, struct table_event ev, int64_t timeout_ms, int64_t since_ms)
+/* ev.since_ms: before or after now. */
+static void ask(struct trace *t, char who, struct table_event ev, int64_t timeout_ms)
 {
         ev.kind = EV_LOCK;
         ev.session = (uint64_t)(who - 'A') + 1;
@@ -202,14 +203,9 @@ static void ask_at(struct trace *t, char who, struct table_event ev, int64_t tim
                 ev.key = the_file;
         ev.handle = t->handle;
         ev.nonblock = timeout_ms == 0;
-        ev.since_ms = since_ms;
+        ev.since_ms += t->now;
         ev.deadline_ms = timeout_ms > 0 ? t->now + timeout_ms : TABLE_NEVER;
         trace_submit(t, ev);
-}
-
-static void ask(struct trace *t, char who, struct table_event ev, int64_t timeout_ms)
-{
-        ask_at(t, who, ev, timeout_ms, t->now + ev.since_ms);
 }
 
 static struct table_event about(char file, enum table_mode mode)
@@ -225,8 +221,11 @@ void trace_lock_file(struct trace *t, char who, char file, enum table_mode mode,
 
 void trace_lock_file_again(struct trace *t, char who, char file, enum table_mode mode, int64_t since_ms)
 {
+        struct table_event ev = about(file, mode);
+
         t->cycles = true;
-        ask_at(t, who, about(file, mode), -1, since_ms);
+        ev.since_ms = since_ms - t->now;
+        ask(t, who, ev, -1);
 }
 
 void trace_unlock_file(struct trace *t, char who, char file)

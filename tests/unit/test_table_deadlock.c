@@ -198,6 +198,18 @@ static void a_parent_without_anything_is_remembered(void **state)
         trace_expect(t, "C deadlock: C waits for y, D waits for x, A waits for B, B waits for C\n");
 }
 
+static void a_parent_that_comes_back_after_its_child_closes_a_circle(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock_file(t, 'A', 'x', EX, FOREVER);
+        trace_introduce(t, 'B', 'A', false);
+        trace_lock_file(t, 'C', 'x', EX, FOREVER);
+        trace_forget(t);
+        trace_introduce(t, 'C', 'B', false);
+        trace_expect(t, "C deadlock: C waits for x, A waits for B, B waits for C\n");
+}
+
 static void a_parent_that_is_concurrent_does_not_wait(void **state)
 {
         struct trace *t = *state;
@@ -207,6 +219,14 @@ static void a_parent_that_is_concurrent_does_not_wait(void **state)
         trace_lock_file(t, 'A', 'x', EX, FOREVER);
         trace_lock_file(t, 'B', 'x', EX, FOREVER);
         trace_expect(t, "A has EX of x\nB waits for x\n");
+        /* Nor does it when it queues before its child. */
+        trace_lock_file(t, 'D', 'y', EX, FOREVER);
+        trace_advance(t, 10);
+        trace_use_handle(t, 1);
+        trace_lock_file(t, 'B', 'y', EX, FOREVER);
+        trace_forget(t);
+        trace_lock_file_again(t, 'A', 'y', EX, t->now - 5);
+        trace_expect(t, "A waits for y\n");
 }
 
 static void nobody_is_his_own_ancestor(void **state)
@@ -253,6 +273,22 @@ static void an_upgrade_gets_before_a_sharer(void **state)
         trace_forget(t);
         trace_lock_file(t, 'A', 'x', EX, FOREVER);
         trace_expect(t, "A deadlock: A waits for x, B waits for y, C waits for x\n");
+}
+
+static void one_that_may_not_wait_is_refused_and_no_deadlock(void **state)
+{
+        struct trace *t = *state;
+
+        /* As before, but nobody shares with A, who waits for C already: it could be granted at once, and C would wait for it. */
+        trace_introduce(t, 'D', 0, true);
+        trace_lock_file(t, 'A', 'x', SH, FOREVER);
+        trace_lock_file(t, 'D', 'x', EX, FOREVER);
+        trace_lock_file(t, 'C', 'y', EX, FOREVER);
+        trace_lock_file(t, 'C', 'x', SH, FOREVER);
+        trace_lock_file(t, 'A', 'y', EX, FOREVER);
+        trace_forget(t);
+        trace_lock_file(t, 'A', 'x', EX, AT_ONCE);
+        trace_expect(t, "A refused\n");
 }
 
 static void an_upgrade_makes_its_co_holder_exclusive(void **state)
@@ -494,10 +530,12 @@ int main(void)
                 HISTORY(a_command_asks_for_what_its_parent_holds),
                 HISTORY(nested_commands_the_wrong_way_round),
                 HISTORY(a_parent_without_anything_is_remembered),
+                HISTORY(a_parent_that_comes_back_after_its_child_closes_a_circle),
                 HISTORY(a_parent_that_is_concurrent_does_not_wait),
                 HISTORY(nobody_is_his_own_ancestor),
                 HISTORY(an_upgrade_waits_for_a_sharer_that_waits_for_its_session),
                 HISTORY(an_upgrade_gets_before_a_sharer),
+                HISTORY(one_that_may_not_wait_is_refused_and_no_deadlock),
                 HISTORY(an_upgrade_makes_its_co_holder_exclusive),
                 HISTORY(an_older_one_gets_before_a_younger_one),
                 HISTORY(a_co_holder_that_joins_is_granted_and_one_who_waits_is_told),
