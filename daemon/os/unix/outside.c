@@ -14,9 +14,10 @@
 #include <uv.h>
 
 /*
- * The system writes the list page by page, and not as of one moment: as other locks come and go, rows are repeated or left out. So many fit a page;
- * longer lists are read three times, but for those that cost too much.
+ * The system writes the list page by page (less than a page if it is asked for less: stdio by itself asks for a quarter), and not as of one moment: as other
+ * locks come and go, rows are repeated or left out. So many fit a page; longer lists are read three times, but for those that cost too much.
  */
+#define PAGE_BYTES 4096
 #define ATOMIC_ROWS 50
 #define TRUSTED_ROWS 20000
 #define KEEP_MS 1000            /* a look is recent for so long, or */
@@ -92,9 +93,11 @@ int outside_compare(const void *a, const void *b)
 static void read_locks(struct snapshot *s, size_t *cap)
 {
         struct outside_holder h, *grown;
-        char line[512];
+        char line[512], page[PAGE_BYTES];
         FILE *f = fopen("/proc/locks", "re");
 
+        if (f != NULL)
+                setvbuf(f, page, _IOFBF, sizeof page);
         while (f != NULL && fgets(line, sizeof line, f) != NULL) {
                 if (!outside_parse(line, &h))
                         continue;
