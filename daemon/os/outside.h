@@ -29,7 +29,7 @@ struct outside_hooks {
         void (*refreshed)(void *arg);   /* after each look */
         /* How many locks (open file descriptions) the daemon has on that file for its clients: who has the others is looked for. */
         size_t (*bearers_held)(void *arg, uint64_t device, uint64_t inode);
-        /* Does anybody hold, wait for or list that file? Of others only leftovers of the daemon are looked for. */
+        /* Does anybody hold, wait for or list that file? */
         bool (*asked_for)(void *arg, uint64_t device, uint64_t inode);
 };
 struct outside *outside_create(uv_loop_t *loop, const struct outside_hooks *hooks, void *arg);

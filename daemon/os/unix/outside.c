@@ -14,9 +14,10 @@
 #include <uv.h>
 
 /*
- * The system writes the list page by page, and not as of one moment: as other locks come and go, rows are repeated or left out. So many fit a page;
- * longer lists are read three times, but for those that cost too much.
+ * The system writes the list page by page (less than a page if it is asked for less: stdio by itself asks for a quarter), and not as of one moment: as other
+ * locks come and go, rows are repeated or left out. So many fit a page; longer lists are read three times, but for those that cost too much.
  */
+#define PAGE_BYTES 4096
 #define ATOMIC_ROWS 50
 #define TRUSTED_ROWS 20000
 #define KEEP_MS 1000            /* a look is recent for so long, or */
@@ -92,9 +93,11 @@ int outside_compare(const void *a, const void *b)
 static void read_locks(struct snapshot *s, size_t *cap)
 {
         struct outside_holder h, *grown;
-        char line[512];
+        char line[512], page[PAGE_BYTES];
         FILE *f = fopen("/proc/locks", "re");
 
+        if (f != NULL)
+                setvbuf(f, page, _IOFBF, sizeof page);
         while (f != NULL && fgets(line, sizeof line, f) != NULL) {
                 if (!outside_parse(line, &h))
                         continue;
@@ -165,27 +168,32 @@ static size_t left_over(const struct outside *o, const struct outside_holder *fi
 {
         size_t known;
 
-        if (ours == 0 || o->released[slot_of(first->device, first->inode)] > o->next.releases)
-                return 0;       /* none, or nobody would believe it */
+        if (o->released[slot_of(first->device, first->inode)] > o->next.releases)
+                return 0;       /* nobody would believe it */
         known = o->hooks->bearers_held(o->arg, first->device, first->inode);
         return known < ours ? ours - known : 0;
 }
 
 /*
  * Locks that the system names nobody for: the last of those that are ours (which of them is whose cannot be told, and rows.c takes the
- * first for our clients'), and those of processes that have ended. Of the latter a machine may always have some that nobody asks us for.
+ * first for our clients'), and those of processes that have ended. Of both there are always some that nobody asks for: the file by which the
+ * daemon is the only one on its socket is one.
  */
 static void find_gaps(struct outside *o)
 {
         struct outside_holder *first = o->next.rows, *end = first + o->next.count, *row, *next;
-        size_t ours, left;
+        size_t ours, gone, left;
 
         for (; first != end && o->gap_count < GAPS_MAX; first = next) {
-                for (ours = 0, next = first; next != end && by_file(first, next) == 0; next++)
+                for (ours = gone = 0, next = first; next != end && by_file(first, next) == 0; next++) {
                         ours += next->ours;
+                        gone += next->gone;
+                }
+                if (ours + gone == 0 || !o->hooks->asked_for(o->arg, first->device, first->inode))
+                        continue;
                 left = left_over(o, first, ours);
                 for (row = first; row != next && o->gap_count < GAPS_MAX; row++) {
-                        if (!(row->ours ? ours-- <= left : row->gone && o->hooks->asked_for(o->arg, row->device, row->inode)))
+                        if (!(row->ours ? ours-- <= left : row->gone))
                                 continue;
                         o->gaps[o->gap_count] = (struct outside_gap){.row = row, .lock = *row};
                         if (row->ours)
