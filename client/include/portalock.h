@@ -164,6 +164,8 @@ struct portalock_callbacks {
         void (*waiting)(void *arg, portalock_file *f, int64_t position, const struct portalock_holder *holders, int count);
         /* Something happened to a lock that is watched, see portalock_watch(). */
         void (*event)(void *arg, const struct portalock_event *e);
+        /* The connection broke (false); what was held is held again, or was reported lost (true). Events between the two were missed. */
+        void (*connection)(void *arg, bool connected);
 };
 /* *callbacks is copied; NULL: none. `waiting` takes effect with the next lock request. */
 PORTALOCK_API void portalock_set_callbacks(portalock_session *s, const struct portalock_callbacks *callbacks, void *arg);
