@@ -319,9 +319,10 @@ static void an_upgrade_that_was_under_way_is_asked_for_again(void **state)
         assert_int_equal(up.result, 0);
         assert_int_equal(portalock_mode(file), PORTALOCK_EX);
         token = portalock_token(file);
-        /* And down again, while the daemon cannot answer. */
+        /* And down again; the daemon dies after it has done so, before its answer. */
         kill((pid_t)portalock_daemon_pid(f->a), SIGSTOP);
         assert_int_equal(portalock_lock_start(file, PORTALOCK_SH, -1, on_done, &down), 0);
+        assert_int_equal(flock(portalock_file_fd(file), LOCK_SH), 0);
         kill_daemon(f, f->a);
         UNTIL(down.count == 1, both, 2);
         assert_int_equal(down.result, 0);
