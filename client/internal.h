@@ -73,6 +73,8 @@ struct portalock_session {
         int64_t reconnect_ms;           /* so long it looks for a daemon; 0: not at all */
         bool greeted, lost;             /* lost: not all is as it was before the connection broke */
         bool stopping;                  /* the daemon says that it ends: the connection counts as broken */
+        int64_t ready_ms;               /* when all was as before the last time */
+        unsigned flaps;                 /* how often in a row it broke soon after that */
         unsigned claims;                /* under way */
         unsigned closings;              /* grows when a file is closed: whoever walks over them begins anew */
         uint32_t jitter;

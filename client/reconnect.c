@@ -17,6 +17,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define FLAP_MS 1000
+#define FLAP_PAUSE_MAX_MS 64
 #define CLAIMS_MAX 256  /* under way at a time: each has a descriptor on its way */
 
 static void tell(struct portalock_session *s, bool connected)
@@ -46,6 +48,16 @@ static void give_up(struct portalock_session *s, const char *text)
         session_end(s, PORTALOCK_E_CONNECTION, why);
 }
 
+/* At once, unless the last daemon was there for a moment only: one that dies of what we ask it must not be started without a pause for ever. */
+static void begin_search(struct portalock_session *s)
+{
+        s->lost = true;
+        s->connect_deadline_ms = os_now_ms() + s->reconnect_ms;
+        s->flaps = os_now_ms() - s->ready_ms < FLAP_MS ? s->flaps + 1 : 0;
+        s->pause_ms = s->flaps == 0 ? 0 : s->flaps < 6 ? INT64_C(1) << (s->flaps - 1) : FLAP_PAUSE_MAX_MS / 2;
+        connect_again(s, s->flaps == 0);
+}
+
 void reconnect_begin(struct portalock_session *s, int code, const char *text)
 {
         char why[sizeof s->text];
@@ -62,11 +74,10 @@ void reconnect_begin(struct portalock_session *s, int code, const char *text)
         s->claims = 0;
         LIST_FOREACH(f, &s->files, entry)
                 lock_interrupted(f);
-        if (first) {
-                s->lost = true;
-                s->connect_deadline_ms = os_now_ms() + s->reconnect_ms;
-        }
-        connect_again(s, first);
+        if (first)
+                begin_search(s);
+        else
+                connect_again(s, false);
         request_interrupt(s, os_now_ms(), why);
         if (first)
                 tell(s, false);
@@ -178,7 +189,7 @@ static void claim_more(struct portalock_session *s)
         if (s->claims > 0 || s->state != SESSION_READY || !s->lost)
                 return;
         s->lost = false;
-        s->pause_ms = 0;
+        s->ready_ms = os_now_ms();
         tell(s, true);
 }
 
