@@ -124,7 +124,7 @@ int client_usable(struct portalock_session *s)
                 session_report_end(s);
                 return s->ended_code;
         }
-        if (s->state != SESSION_READY)
+        if (s->state != SESSION_READY && !s->greeted)
                 return client_fail(s, PORTALOCK_E_ARGUMENT, "the session is not connected yet");
         return 0;
 }

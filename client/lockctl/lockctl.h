@@ -82,6 +82,8 @@ int report_failure(portalock_session *s, const char *path);
 /* ---- session of a subcommand ---- */
 /* portalock_watch() for each path, for everything without any. */
 int watch_files(portalock_session *s, const char *const *paths, int count);
+/* For those who watch: the daemon has gone, or is there again. */
+void report_connection(bool connected);
 /* No arguments and options but those in `flags` ("force", NULL-ended): -1 to go on, else an exit code. found[i] is set for flags[i]. */
 int take_flags(int argc, char **argv, const char *const *flags, bool *found);
 /* Connect to a running daemon. NULL after a complaint, with *code; quiet: nothing is said and NULL means that none runs. */

@@ -424,7 +424,7 @@ int main(void)
                 WITH_DAEMON(any_method_can_be_called),
                 WITH_DAEMON(connecting_does_not_wait_either),
                 WITH_DAEMON(connecting_to_nobody_is_reported),
-                WITH_DAEMON(when_the_daemon_dies_everything_under_way_is_told_so),
+                cmocka_unit_test_setup_teardown(when_the_daemon_dies_everything_under_way_is_told_so, set_up_without_reconnect, tear_down),
                 WITH_DAEMON(an_attached_descriptor_stays_the_callers),
                 WITH_DAEMON(a_descriptor_is_locked_in_one_call),
                 WITH_DAEMON(a_timeout_beyond_all_bounds_is_for_ever),

@@ -43,9 +43,9 @@ void ask(struct wish probe)
         probe.live = true;
         probe.cookie = ++w.last_cookie;
         probe.order = ++w.last_order;
-        probe.duplicate = waits_already(&probe);
+        probe.duplicate = !probe.claims && waits_already(&probe);
         probe.saw_busy = others_conflict(&probe) || blocking_wish_waits(probe.file, NULL) || upgrader_of(probe.file, NULL) != NULL;     /* a refusal may come later */
-        probe.upgrade = !probe.duplicate && own != NULL && own->mode == TABLE_SH && probe.mode == TABLE_EX;
+        probe.upgrade = !probe.claims && !probe.duplicate && own != NULL && own->mode == TABLE_SH && probe.mode == TABLE_EX;
         ev.session = probe.session;
         ev.cookie = probe.cookie;
         ev.key = key_of(probe.file);
@@ -53,13 +53,15 @@ void ask(struct wish probe)
         ev.shared = probe.shared;
         ev.handle = probe.handle;
         ev.mode = probe.mode;
+        ev.claims = probe.claims ? probe.mode : TABLE_NONE;
+        ev.claimed_token = probe.token;
         ev.nonblock = probe.nonblock;
         ev.detach = probe.detach;
         ev.since_ms = probe.since;
         ev.deadline_ms = probe.deadline;
         if (!probe.shared) {
                 ev.bears = probe.found = (enum table_mode)fake_bears(w.os, (int)probe.bearer);
-                if (!probe.duplicate && own == NULL && ev.bears == TABLE_SH && probe.mode == TABLE_EX && !op_under_way(probe.bearer))
+                if (!probe.claims && !probe.duplicate && own == NULL && ev.bears == TABLE_SH && probe.mode == TABLE_EX && !op_under_way(probe.bearer))
                         probe.upgrade = true;
         }
         probe.nonblock |= probe.deadline <= w.now;
@@ -446,6 +448,8 @@ void move(void)
                 move_adopt();
         else if (what < 85)
                 pass_time((int64_t)roll(40));
+        else if (what == 85 && chance(30))
+                restart();
         else if (fake_answers(w.os) > 0)
                 tell_one_answer();
         tell_tries(50);

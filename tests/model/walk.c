@@ -1,6 +1,6 @@
 /*
  * The lock table against a second, naive model: random histories of sessions, paths, passed descriptions, outsiders, time-outs, cancels and
- * hang-ups, with a fake operating system that answers late, in any order, fails, loses conversions and wins races.
+ * hang-ups, deaths of the daemon, with a fake operating system that answers late, in any order, fails, loses conversions and wins races.
  *
  * The naive model keeps plain lists and walks over all of them. It does not foresee when the system answers; it judges every reply: was
  * that allowed, was it that request's turn, is the lock really held? After every step it compares who holds, and when everything has come to
@@ -51,8 +51,8 @@ int main(int argc, char **argv)
         }
         judge_end();
         printf("walk: granted %" PRIu64 " refused %" PRIu64 " timed out %" PRIu64 " deadlocks %" PRIu64 " (circles %" PRIu64 ", joined %" PRIu64 ") cancelled %" PRIu64 " lost %" PRIu64 " broken %" PRIu64 " asked twice %" PRIu64
-               " detached %" PRIu64 " cancel races %" PRIu64 " outsiders' turns %" PRIu64 "\n",
-               w.grants, w.refusals, w.timeouts, w.deadlocks, w.circles, w.joins, w.cancels, w.losses, w.breaks, w.duplicates, w.detached, w.races, w.turns);
+               " detached %" PRIu64 " cancel races %" PRIu64 " outsiders' turns %" PRIu64 " restarts %" PRIu64 "\n",
+               w.grants, w.refusals, w.timeouts, w.deadlocks, w.circles, w.joins, w.cancels, w.losses, w.breaks, w.duplicates, w.detached, w.races, w.turns, w.restarts);
         table_destroy(w.table);
         fake_destroy(w.os);
         return 0;

@@ -1,5 +1,5 @@
 /*
- * The inside of the random walk: the world that its files share. Who calls whom: walk -> moves, rest, turn -> engine -> replies, scene, circles -> naive -> world.
+ * The inside of the random walk: the world that its files share. Who calls whom: walk -> moves, restart, rest, turn -> engine -> replies, scene, circles -> naive -> world.
  *
  * A *wish* is a request without an answer, a *hold* a lock that somebody was told to have. They lie in plain lists, which everybody walks over; `live`
  * says which places are taken.
@@ -28,6 +28,8 @@ struct wish {
         bool live, shared, nonblock, detach, upgrade, duplicate, cancelled, saw_busy, saw_failure, saw_loss;
         bool broken;                    /* its lock is being taken away: it must be answered OUT_LOST in this very step */
         bool waited;                    /* was said to wait */
+        bool claims;                    /* what was held before a restart, with `token` */
+        uint64_t token;
         uint64_t cookie, session, bearer, order;
         int file;
         int64_t handle, since, deadline;
@@ -87,7 +89,7 @@ struct world {
         table_id last_broken;                   /* an id of the past */
         bool left;                              /* an owner has left since the last grant: the next to one who waited is a hand-over */
         unsigned hand_overs;
-        uint64_t steps, grants, refusals, timeouts, deadlocks, circles, joins, cancels, losses, breaks, races, duplicates, detached, turns;
+        uint64_t steps, grants, refusals, timeouts, deadlocks, circles, joins, cancels, losses, breaks, races, duplicates, detached, turns, restarts;
         uint64_t seed, random;
         bool trace;
 };
@@ -159,6 +161,9 @@ struct wish *any_wish(void);
 /* ---- rest.c: when nothing more happens ---- */
 void judge_rest(void);
 void judge_end(void);                   /* everybody leaves */
+
+/* ---- restart.c ---- */
+void restart(void);
 
 /* ---- turn.c ---- */
 void judge_outsiders_turn(void);

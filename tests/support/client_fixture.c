@@ -30,6 +30,16 @@ int set_up(void **state)
         return 0;
 }
 
+int set_up_without_reconnect(void **state)
+{
+        int r;
+
+        setenv("PORTALOCK_RECONNECT_MS", "0", 1);
+        r = set_up(state);
+        unsetenv("PORTALOCK_RECONNECT_MS");
+        return r;
+}
+
 void await_end_of_daemon(const char *socket)
 {
         char lock[128];
