@@ -200,10 +200,13 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
 
 void __wrap_table_step(struct table *t, const struct table_event *ev, struct table_effects *fx)
 {
+        size_t cap = fx->cap;
         const char *wrong;
 
         __real_table_step(t, ev, fx);
         wrong = table_check(t);
+        if (ev->kind != EV_LOCK && fx->cap != cap)
+                wrong = "there was not room for all effects beforehand";
         if (wrong == NULL)
                 return;
         fprintf(stderr, "portalockd_fault: after event %d: %s\n", (int)ev->kind, wrong);
