@@ -66,6 +66,26 @@ static const char *check_queue(const struct table *t, const struct resource *r)
         return NULL;
 }
 
+/* A record that is counted and not there would keep its session's record for ever. */
+static const char *check_sessions(const struct table *t)
+{
+        const struct session_records *s;
+        const struct request *q;
+        const struct holder *h;
+        size_t records;
+
+        for (s = t->sessions; s != NULL; s = s->hh.next) {
+                records = 0;
+                LIST_FOREACH(q, &s->requests, of_session)
+                        records++;
+                LIST_FOREACH(h, &s->holders, of_session)
+                        records++;
+                if (records == 0 || records != s->count)
+                        return "a session's count differs from its records";
+        }
+        return NULL;
+}
+
 const char *table_check(const struct table *t)
 {
         const struct resource *r;
@@ -106,5 +126,5 @@ const char *table_check(const struct table *t)
                 return "a lock cannot be found by its owner";
         if (resources != t->counts.resources || locks != t->counts.locks || waiting != t->counts.waiting)
                 return "a gauge differs from what it counts";
-        return NULL;
+        return check_sessions(t);
 }

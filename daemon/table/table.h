@@ -186,7 +186,6 @@ uint64_t table_any_bearer(const struct table *t, struct table_key key);
  * it lives, so a walk in pages meets each that lives throughout exactly once.
  */
 bool table_walk(const struct table *t, uint64_t *cursor, struct table_key *key);
-bool table_first(const struct table *t, struct table_key key, uint64_t *cursor); /* the slot of one resource, for table_walk */
 /* How many descriptions bear the holders' locks. */
 size_t table_bearers_held(const struct table *t, struct table_key key);
 /* Holders by index, in the order of their lock ids: a late co-holder comes last, whatever its token. Waiters in the order of the queue. False past the end. Sequential access (i = 0, 1, 2 ...) is O(1) each. */

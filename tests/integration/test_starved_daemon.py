@@ -310,7 +310,7 @@ class Starved(unittest.TestCase):
             b.get("ping")
             self.close(a)
 
-        self.starve_all(scenario, least=2000)
+        self.starve_all(scenario, least=1000)
 
 
 class Start(unittest.TestCase):
