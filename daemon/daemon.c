@@ -251,8 +251,10 @@ int daemon_run(const struct daemon_options *options)
         struct daemon *d = calloc(1, sizeof *d);
         int r;
 
-        if (d == NULL)
+        if (d == NULL) {
+                fputs("portalockd: cannot start: out of memory\n", stderr);
                 return DAEMON_EXIT_FAILED;
+        }
         d->options = options;
         d->start_lock = d->listen_fd = -1;
         log_set_level(options->log_level);
@@ -261,12 +263,15 @@ int daemon_run(const struct daemon_options *options)
         r = take_address(d);
         if (r != 0)
                 goto out;
-        uv_loop_init(&d->loop);
-        /* Before signals are caught: until then they end a daemon that nobody knows yet. */
-        if (recall(d))
-                init_handles(d);
-        if (d->state == NULL || !build(d)) {
-                fprintf(stderr, "portalockd: cannot start: %s\n", strerror(errno));
+        r = uv_loop_init(&d->loop);
+        if (r == 0 && !recall(d))
+                r = -ENOMEM;
+        if (r == 0) {
+                init_handles(d);        /* after recall(): until signals are caught they end a daemon that nobody knows yet */
+                r = build(d) ? 0 : -errno;
+        }
+        if (r != 0) {
+                fprintf(stderr, "portalockd: cannot start: %s\n", strerror(-r));
                 unlink(d->address.path);
                 r = DAEMON_EXIT_FAILED;
                 goto out;

@@ -51,17 +51,22 @@ size_t dispatch_sessions(const struct dispatch *d)
 
 /* ---- answers ---- */
 
-void dispatch_flush(struct dispatch *d, const struct client *c, bool wanted)
+/* The last word of a session: it is not known which request it is about. */
+static void say_no_memory(struct dispatch *d, const struct client *c)
 {
         static const char no_memory[] =
                 "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32603,\"message\":\"out of memory\",\"data\":{\"name\":\"INTERNAL_ERROR\"}}}\n";
 
-        if (wanted && !d->out.failed) {
+        d->hooks.send(c->session, no_memory, sizeof no_memory - 1);
+        d->hooks.fail(c->session, "out_of_memory");
+}
+
+void dispatch_flush(struct dispatch *d, const struct client *c, bool wanted)
+{
+        if (wanted && !d->out.failed)
                 d->hooks.send(c->session, d->out.data, d->out.len);
-        } else if (wanted) {
-                d->hooks.send(c->session, no_memory, sizeof no_memory - 1);
-                d->hooks.fail(c->session, "out_of_memory");     /* it does not know which request that was */
-        }
+        else if (wanted)
+                say_no_memory(d, c);
         d->out.len = 0;
         d->out.failed = false;
 }
@@ -395,6 +400,11 @@ static void refuse_line(struct dispatch *d, struct client *c, const struct pl_fa
         if (fault->took_fd && locking_claim(c, &fd))
                 files_discard(d->files, c->account, fd);
         d->metrics.refused_lines++;
+        if (fault->code == PL_E_INTERNAL_ERROR) {
+                /* It could not even be read, for want of memory: whether it took a descriptor is not known, so the next one might get another's. */
+                say_no_memory(d, c);
+                return;
+        }
         if (fault->silent)
                 return;
         pl_fault_write(&d->out, fault);

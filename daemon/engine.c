@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #define CLOCK_LEEWAY_US (24 * 3600 * UINT64_C(1000000)) /* the clock may have been set back so far since an earlier daemon */
+#define EVENTS_SPARE 16
 
 struct engine {
         uv_loop_t *loop;
@@ -83,6 +84,49 @@ void engine_os_stats(const struct engine *e, struct oslock_stats *out)
         kernel_stats(e->kernel, out);
 }
 
+/*
+ * An event is a promise too (one answer per question), so the room for all that can be queued at once comes with the requests. What is submitted from outside
+ * finds the queue empty; within a step each operation brings its answer, and each request its way to another file: an unlock and a lock.
+ */
+static bool room_for_events(struct engine *e)
+{
+        size_t queued = e->count - e->head, need, cap;
+        struct table_counts n = {0};
+        struct table_event *events;
+
+        if (e->table != NULL)
+                table_count(e->table, &n);
+        need = EVENTS_SPARE + n.os_ops + 2 * (n.waiting + queued + 1);
+        if (need <= e->cap)
+                return true;
+        cap = need * 2;
+        events = malloc(cap * sizeof *events);
+        if (events == NULL)
+                return false;
+        if (queued > 0)
+                memcpy(events, e->queue + e->head, queued * sizeof *events);
+        free(e->queue);
+        e->queue = events;
+        e->cap = cap;
+        e->head = 0;
+        e->count = queued;
+        return true;
+}
+
+static void enqueue(struct engine *e, const struct table_event *ev)
+{
+        if (e->head > 0 && (e->head == e->count || e->count == e->cap)) {
+                e->count -= e->head;
+                memmove(e->queue, e->queue + e->head, e->count * sizeof *e->queue);
+                e->head = 0;
+        }
+        if (e->count == e->cap) {       /* cannot be: see room_for_events() */
+                log_event(LOG_ERROR, "out_of_room", "where=events");
+                abort();
+        }
+        e->queue[e->count++] = *ev;
+}
+
 struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *lane, struct kernel_threads threads, struct state *state,
                              engine_report *report, void *arg)
 {
@@ -98,9 +142,12 @@ struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *
         e->timer_at = TABLE_NEVER;
         e->table = table_create();
         e->kernel = kernel_create(loop, files, lane, threads, on_os_done, e);
-        if (e->table == NULL || e->kernel == NULL) {
+        e->effects.items = calloc(TABLE_EFFECTS_FIRST, sizeof *e->effects.items);
+        e->effects.cap = TABLE_EFFECTS_FIRST;
+        if (e->table == NULL || e->kernel == NULL || e->effects.items == NULL || !room_for_events(e)) {
                 table_destroy(e->table);
                 kernel_destroy(e->kernel);
+                free(e->effects.items);
                 free(e);
                 return NULL;
         }
@@ -124,25 +171,6 @@ void engine_destroy(struct engine *e)
         free(e->queue);
         free(e->effects.items);
         uv_close((uv_handle_t *)&e->timer, timer_closed);
-}
-
-static void enqueue(struct engine *e, const struct table_event *ev)
-{
-        if (e->head == e->count)
-                e->head = e->count = 0;
-        if (e->count == e->cap) {
-                size_t cap = e->cap == 0 ? 64 : e->cap * 2;
-                struct table_event *grown = realloc(e->queue, cap * sizeof *grown);
-
-                if (grown == NULL) {
-                        /* An event is a promise (one answer per question); losing one would hang somebody for ever. */
-                        log_event(LOG_ERROR, "out_of_memory", "where=events");
-                        abort();
-                }
-                e->queue = grown;
-                e->cap = cap;
-        }
-        e->queue[e->count++] = *ev;
 }
 
 static enum table_os_result result_of(enum oslock_result r)
@@ -240,10 +268,23 @@ static void drain(struct engine *e)
         set_timer(e);
 }
 
+/* As the table refuses when it has no memory. */
+static void refuse(struct engine *e, const struct table_event *ev)
+{
+        struct table_effect fx = {.kind = FX_REPLY, .outcome = OUT_LIMIT, .session = ev->session, .cookie = ev->cookie, .key = ev->key, .mode = ev->mode};
+
+        e->report(e->arg, &fx);
+        files_drop(e->files, ev->bearer);
+}
+
 void engine_submit(struct engine *e, const struct table_event *ev)
 {
         struct table_event copy = *ev;
 
+        if (ev->kind == EV_LOCK && !e->stepping && !room_for_events(e)) {       /* within a step it is one that had its room before */
+                refuse(e, ev);
+                return;
+        }
         /* A description may bear a lock that we do not know of (granted by a daemon that died, or detached): it must not queue behind
            those who wait for it, and a failed conversion would lose it. */
         if (copy.kind == EV_LOCK && !copy.shared && (copy.claims != TABLE_NONE || copy.mode == TABLE_EX || table_knows(e->table, copy.key)))

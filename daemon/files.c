@@ -199,6 +199,12 @@ static enum files_result full(struct file_error *e)
         return FILES_FULL;
 }
 
+static enum files_result no_memory(struct file_error *e)
+{
+        *e = (struct file_error){"open", ENOMEM};
+        return FILES_ERROR;
+}
+
 bool files_out_of_descriptors(const struct file_error *e)
 {
         return e->error == EMFILE || e->error == ENFILE;
@@ -261,7 +267,7 @@ enum files_result files_take_opened(struct files *f, int fd, const struct file_i
         b = add_bearer(f, key, fd, false);
         if (b == NULL) {
                 files_discard(f, NULL, fd);
-                return full(e);
+                return no_memory(e);
         }
         b->file->shared = b;
         *bearer = b->id;
@@ -315,10 +321,14 @@ enum files_result files_adopt(struct files *f, struct account *account, int fd, 
                 *bearer = b->id;
                 return FILES_OK;
         }
-        b = has_room(f) ? add_bearer(f, key, fd, true) : NULL;
-        if (b == NULL) {
+        if (!has_room(f)) {
                 files_discard(f, account, fd);
                 return full(e);
+        }
+        b = add_bearer(f, key, fd, true);
+        if (b == NULL) {
+                files_discard(f, account, fd);
+                return no_memory(e);
         }
         b->account = account;
         *bearer = b->id;

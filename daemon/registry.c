@@ -245,9 +245,15 @@ static void label_remove(struct registry *r, struct grant *g)
                 g->same_newer->same_older = g->same_older;
                 return;
         }
-        HASH_DELETE(by_label, r->labels, g);
-        if (g->same_older != NULL)
+        if (g->same_older != NULL) {
+                /* While g is still there, and without growing: so it cannot fail. */
+                unsigned noexpand = r->labels->by_label.tbl->noexpand;
+
+                r->labels->by_label.tbl->noexpand = 1;
                 HASH_ADD_KEYPTR(by_label, r->labels, g->same_older->label_key, g->same_older->label_key_len, g->same_older);
+                r->labels->by_label.tbl->noexpand = noexpand;
+        }
+        HASH_DELETE(by_label, r->labels, g);
 }
 
 struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock)

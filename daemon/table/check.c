@@ -202,6 +202,10 @@ const char *table_check(const struct table *t)
         }
         if (bearing != 0 || held != locks)
                 return "a count of bearers or of their holders is wrong";
+        if (HASH_CNT(by_id, t->locks) != locks + 1)
+                return "a lock cannot be found by its id";
+        if (HASH_CNT(hh, t->owners) != locks + 1)
+                return "a lock cannot be found by its owner";
         if (resources != t->counts.resources || locks != t->counts.locks || waiting != t->counts.waiting)
                 return "a gauge differs from what it counts";
         return NULL;

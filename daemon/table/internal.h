@@ -130,7 +130,8 @@ struct slots {
 struct table {
         struct resource *resources;
         struct bearer *bearers;
-        struct holder *owners, *locks;
+        struct holder *owners, *locks;          /* never empty: */
+        struct holder anchor;
         struct request *waiting;
         struct session_records *sessions;
         struct slots request_slots, resource_slots;
@@ -172,6 +173,7 @@ void store_drop_bearer(struct table *t, struct bearer *b);                      
 struct session_records *store_session(struct table *t, uint64_t id);            /* found or made */
 struct session_records *store_find_session(const struct table *t, uint64_t id);
 void store_leave_session(struct table *t, uint64_t id);                         /* one record less; freed with the last */
+bool store_init_holders(struct table *t);                                       /* false: no memory */
 struct holder *store_holder(const struct table *t, const struct owner *o);
 struct holder *store_lock(const struct table *t, table_id id);
 struct request *store_waiting(const struct table *t, const struct owner *o);

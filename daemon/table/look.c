@@ -98,16 +98,6 @@ bool table_walk(const struct table *t, uint64_t *cursor, struct table_key *key)
         return false;
 }
 
-bool table_first(const struct table *t, struct table_key key, uint64_t *cursor)
-{
-        const struct resource *r = store_find_resource(t, key);
-
-        if (r == NULL)
-                return false;
-        *cursor = r->slot & 0xffffffu;  /* the slot's place in the walk: an id without its generation */
-        return true;
-}
-
 /* The cursors are a memory of the last look, no part of the table's state. */
 bool table_holder_at(const struct table *table, struct table_key key, size_t i, struct table_holder *out)
 {

@@ -6,7 +6,12 @@
 
 struct table *table_create(void)
 {
-        return calloc(1, sizeof(struct table));
+        struct table *t = calloc(1, sizeof *t);
+
+        if (t == NULL || store_init_holders(t))
+                return t;
+        table_destroy(t);
+        return NULL;
 }
 
 struct table_effect *emit(struct table *t, enum table_effect_kind kind)
@@ -19,7 +24,7 @@ struct table_effect *emit(struct table *t, enum table_effect_kind kind)
                 struct table_effect *grown = realloc(fx->items, cap * sizeof *grown);
 
                 if (grown == NULL)
-                        abort();        /* an effect is a promise; see table_step() */
+                        abort();        /* only when `fx` was not what table_step() asks for: see room_for_effects() */
                 fx->items = grown;
                 fx->cap = cap;
         }
@@ -27,6 +32,32 @@ struct table_effect *emit(struct table *t, enum table_effect_kind kind)
         memset(e, 0, sizeof *e);
         e->kind = kind;
         return e;
+}
+
+/*
+ * An effect is a promise: a step cannot fail half-way for want of room. So the room that any step may need comes with the requests. Of each record that there
+ * is (a lock, a request, an operation) a step makes four effects at most, and four more of each file. Memory that is not written to costs nothing but
+ * addresses, so the room is made anew rather than grown, which would copy it.
+ */
+static bool room_for_effects(struct table *t)
+{
+        const struct table_counts *n = &t->counts;
+        struct table_effects *fx = t->fx;
+        size_t need = fx->count + TABLE_EFFECTS_FIRST + 4 * (n->locks + n->waiting + n->os_ops + 2) + 4 * (n->resources + 1);
+        size_t cap = need * 2;
+        struct table_effect *items;
+
+        if (need <= fx->cap)
+                return true;
+        items = malloc(cap * sizeof *items);
+        if (items == NULL)
+                return false;
+        if (fx->count > 0)
+                memcpy(items, fx->items, fx->count * sizeof *items);
+        free(fx->items);
+        fx->items = items;
+        fx->cap = cap;
+        return true;
 }
 
 uint64_t table_next_number(struct table *t, uint64_t clock_us)
@@ -248,7 +279,7 @@ static bool must_wait(const struct resource *r, enum table_mode mode)
 
 static void lock(struct table *t, const struct table_event *ev)
 {
-        struct resource *r = store_resource(t, ev->key);
+        struct resource *r = room_for_effects(t) ? store_resource(t, ev->key) : NULL;
         struct bearer *b = r != NULL ? store_bearer(t, ev->bearer, ev->shared) : NULL;
         struct owner waits = {.shared = ev->shared};
         struct request *q = NULL, *other;

@@ -282,6 +282,45 @@ void store_take_leave(struct table *t, struct session_records *s)
 
 /* ---- holders and requests ---- */
 
+/*
+ * A grant must not fail, so its entry in the two indices of holders must not allocate. uthash allocates when the first entry comes and when it grows: an
+ * anchor that is nobody's holder keeps both from becoming empty, and they grow when a request comes, which may fail (then they only get slower).
+ */
+#define INDEX_CHAIN_MAX 4
+
+static void pin(UT_hash_table *index)
+{
+        index->noexpand = 1;
+}
+
+bool store_init_holders(struct table *t)
+{
+        struct holder *h = &t->anchor;
+
+        memset(&h->owner, 0xff, sizeof h->owner);
+        h->id = UINT64_MAX;
+        HASH_ADD(by_id, t->locks, id, sizeof h->id, h);
+        if (h->by_id.tbl == NULL)
+                return false;
+        HASH_ADD(hh, t->owners, owner, sizeof h->owner, h);
+        if (h->hh.tbl == NULL)
+                return false;
+        pin(h->by_id.tbl);
+        pin(h->hh.tbl);
+        return true;
+}
+
+static void grow(UT_hash_table *index)
+{
+        bool failed = false;
+
+        if (index->num_items / index->num_buckets < INDEX_CHAIN_MAX)
+                return;
+        HASH_EXPAND_BUCKETS(, index, failed);
+        (void)failed;
+        pin(index);
+}
+
 struct holder *store_holder(const struct table *t, const struct owner *o)
 {
         struct holder *h;
@@ -341,6 +380,8 @@ struct request *store_request(struct table *t, struct resource *r, struct bearer
         HASH_ADD(hh, t->waiting, owner, sizeof q->owner, q);
         if (q->hh.tbl == NULL)
                 goto fail;
+        grow(t->anchor.by_id.tbl);
+        grow(t->anchor.hh.tbl);
         q->id = slots_put(&t->request_slots, q);
         LIST_INSERT_HEAD(&s->requests, q, of_session);
         return q;
@@ -402,13 +443,11 @@ void store_free_holder(struct table *t, struct holder *h)
 {
         struct resource *r = h->resource;
 
-        if (h->hh.tbl != NULL)
-                HASH_DELETE(hh, t->owners, h);
+        HASH_DELETE(hh, t->owners, h);
         TAILQ_REMOVE(&r->holders, h, entry);
         LIST_REMOVE(h, of_session);
         count_places(h->records, -1);
-        if (h->by_id.tbl != NULL)
-                HASH_DELETE(by_id, t->locks, h);
+        HASH_DELETE(by_id, t->locks, h);
         r->bearer_count -= --h->bearer->holders == 0;
         if (h->bearer->trial == h)
                 h->bearer->trial = NULL;

@@ -141,9 +141,10 @@ struct table_effect {
 };
 
 struct table_effects {
-        struct table_effect *items;     /* owned by the caller of table_step; grown by it */
+        struct table_effect *items;     /* owned by the caller of table_step; from malloc(3), grown by it */
         size_t count, cap;
 };
+#define TABLE_EFFECTS_FIRST 16          /* places before the first step: room to refuse the request for which there is no room */
 
 struct table;
 
@@ -151,8 +152,9 @@ struct table *table_create(void);       /* NULL when out of memory */
 void table_destroy(struct table *t);
 
 /*
- * Decide. Appends to `fx` (the caller empties it). Reserves memory before it changes state: when that fails, an EV_LOCK is answered OUT_LIMIT;
- * the other events allocate nothing but room for effects. Room for effects is what nothing can be promised without: abort(3) if there is none.
+ * Decide. Appends to `fx` (the caller empties it). Reserves memory before it changes state: when that fails, an EV_LOCK is answered OUT_LIMIT. The other events
+ * allocate nothing that they cannot do without: the room for the effects of all that can happen to a request comes with its EV_LOCK. For that `fx` must be one
+ * and the same for all steps of a table, with TABLE_EFFECTS_FIRST places before the first; with less, a step that finds no memory calls abort(3).
  */
 void table_step(struct table *t, const struct table_event *ev, struct table_effects *fx);
 
@@ -201,7 +203,6 @@ uint64_t table_any_bearer(const struct table *t, struct table_key key);
  * it lives, so a walk in pages meets each that lives throughout exactly once.
  */
 bool table_walk(const struct table *t, uint64_t *cursor, struct table_key *key);
-bool table_first(const struct table *t, struct table_key key, uint64_t *cursor); /* the slot of one resource, for table_walk */
 /* How many descriptions bear the holders' locks. */
 size_t table_bearers_held(const struct table *t, struct table_key key);
 /* Holders by index, in the order of their lock ids: a late co-holder comes last, whatever its token. Waiters in the order of the queue. False past the end. Sequential access (i = 0, 1, 2 ...) is O(1) each. */

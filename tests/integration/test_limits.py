@@ -229,7 +229,7 @@ class Counts(DaemonTest):
         self.assertEqual((e.code, e.data["name"], e.data["limit"]), (8, "LIMIT", limit))
 
     def test_waiting_requests_of_a_session(self):
-        a, b, c = self.client(), self.client(), self.client()
+        a, b, c = self.client(concurrent=True), self.client(), self.client()
         held = c.lock(self.path, EX)["lock"]
         for first in range(1, self.MOST + 1, self.BATCH):
             self.ask(a, first, self.BATCH, EX)

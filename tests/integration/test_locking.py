@@ -144,6 +144,7 @@ class ByPath(DaemonTest):
         a, b, c = self.client(), self.client(), self.client()
         lock = a.lock(self.path, EX)["lock"]
         first = b.start_lock(self.path, EX, create=False)
+        self.await_waiting(a, self.path, 1)  # sessions have no order among each other
         second = c.start_lock(self.path, EX)
         self.await_waiting(a, self.path, 2)
         os.unlink(self.path)

@@ -252,22 +252,23 @@ void settle(void)
 
 void step(struct table_event *ev)
 {
-        struct table_effects fx = {0};
+        struct table_effects *fx = &w.fx;
+        size_t i, cap = fx->cap;
         const char *wrong;
-        size_t i;
 
         w.joined = ev->kind == EV_SESSION;
         ev->now_ms = w.now;
         ev->clock_us = w.clock;
-        table_step(w.table, ev, &fx);
+        fx->count = 0;
+        table_step(w.table, ev, fx);
+        check(ev->kind == EV_LOCK || fx->cap == cap, "the room for effects did not come with the requests");
         if (w.trace)
-                print_step(ev, &fx);
-        for (i = 0; i < fx.count; i++)
-                apply(&fx.items[i]);
+                print_step(ev, fx);
+        for (i = 0; i < fx->count; i++)
+                apply(&fx->items[i]);
         if (ev->kind == EV_BREAK)
                 judge_broken();
-        judge_scenes(&fx);
-        free(fx.items);
+        judge_scenes(fx);
         while (w.hold_count > 0 && !w.holds[w.hold_count - 1].live)
                 w.hold_count--;
         while (w.wish_count > 0 && !w.wishes[w.wish_count - 1].live)

@@ -117,8 +117,13 @@ void restart(void)
         memcpy(wishes, w.wishes, wished * sizeof wishes[0]);
         die();
         w.restarts++;
-        for (i = 0; i < SESSIONS; i++)
+        for (i = 0; i < SESSIONS; i++) {
                 w.session_ids[i] = ++w.last_session;
+                w.parents[i] = 0;
+                w.concurrent[i] = false;
+        }
+        for (i = 0; i < SESSIONS; i++)
+                introduce((int)i);
         for (i = 0; i < held; i++)
                 if (holds[i].live && !holds[i].shared && is_clients(holds[i].bearer) && new_id(old, holds[i].session) != 0 && chance(90))
                         come_back(&holds[i], new_id(old, holds[i].session));

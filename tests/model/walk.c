@@ -34,12 +34,7 @@ int main(int argc, char **argv)
         }
         printf("walk: %" PRIu64 " steps, seed %" PRIu64 "\n", steps, w.seed);
         fflush(stdout);
-        w.random = w.seed * 0x9e3779b97f4a7c15u + 1;
-        w.clock = 1000000000;
-        w.table = table_create();
-        w.os = fake_create();
-        for (i = 0; i < SESSIONS; i++)
-                w.session_ids[i] = ++w.last_session;
+        begin();
         for (i = 0; i < SESSIONS; i++)
                 introduce(i);
         for (w.steps = 0; w.steps < steps; w.steps++) {
@@ -53,7 +48,6 @@ int main(int argc, char **argv)
         printf("walk: granted %" PRIu64 " refused %" PRIu64 " timed out %" PRIu64 " deadlocks %" PRIu64 " (circles %" PRIu64 ", joined %" PRIu64 ") cancelled %" PRIu64 " lost %" PRIu64 " broken %" PRIu64 " asked twice %" PRIu64
                " detached %" PRIu64 " cancel races %" PRIu64 " outsiders' turns %" PRIu64 " restarts %" PRIu64 "\n",
                w.grants, w.refusals, w.timeouts, w.deadlocks, w.circles, w.joins, w.cancels, w.losses, w.breaks, w.duplicates, w.detached, w.races, w.turns, w.restarts);
-        table_destroy(w.table);
-        fake_destroy(w.os);
+        end();
         return 0;
 }

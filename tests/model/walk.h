@@ -91,6 +91,9 @@ struct world {
         unsigned hand_overs;
         uint64_t steps, grants, refusals, timeouts, deadlocks, circles, joins, cancels, losses, breaks, races, duplicates, detached, turns, restarts;
         uint64_t seed, random;
+        const uint8_t *bytes;                   /* where chance comes from in place of the seed: a fuzzer's input */
+        size_t bytes_left;
+        struct table_effects fx;                /* of the step at hand */
         bool trace;
 };
 
@@ -103,6 +106,8 @@ void fail(const char *what);
 void print_file(int file);              /* what the model knows of it: for whoever must understand a failure */
 uint64_t roll(uint64_t below);
 bool chance(unsigned percent);
+void begin(void);                       /* a new world, after `seed` or `bytes` were set in an empty one */
+void end(void);
 enum oslock_mode os_mode(enum table_mode mode);
 struct table_key key_of(int file);
 int open_file(int file);                /* a new description */

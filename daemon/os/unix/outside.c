@@ -102,10 +102,13 @@ static void read_locks(struct snapshot *s, size_t *cap)
                 if (!outside_parse(line, &h))
                         continue;
                 if (s->count == *cap) {
-                        grown = realloc(s->rows, (*cap = *cap == 0 ? 256 : *cap * 2) * sizeof *grown);
+                        size_t more = *cap == 0 ? 256 : *cap * 2;
+
+                        grown = realloc(s->rows, more * sizeof *grown);
                         if (grown == NULL)
                                 break;  /* what is known so far is better than nothing */
                         s->rows = grown;
+                        *cap = more;
                 }
                 s->rows[s->count++] = h;
         }

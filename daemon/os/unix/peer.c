@@ -1,5 +1,7 @@
 #include "peer.h"
 
+#include "again.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -24,10 +26,10 @@ bool peer_process(int64_t pid, char *command, uint64_t *started)
         int fd, field;
 
         snprintf(name, sizeof name, "/proc/%lld/stat", (long long)pid);
-        fd = open(name, O_RDONLY | O_CLOEXEC);
+        fd = open_again(name, O_RDONLY | O_CLOEXEC, 0);
         if (fd < 0)
                 return false;
-        n = read(fd, text, sizeof text - 1);
+        n = read_again(fd, text, sizeof text - 1);
         close(fd);
         if (n <= 0)
                 return false;
