@@ -3,6 +3,7 @@
 # shellcheck disable=SC2016 # what is in single quotes is for an inner shell
 # shellcheck disable=SC2154 # stderr is set by run
 load helper
+export LOCKCTL # for inner shells
 
 # Whatever goes wrong here hangs: a guard that kills.
 guarded() { timeout -k 1 "$PATIENCE" "$@"; }
@@ -62,7 +63,7 @@ END
 
 @test "deadlock: a nested run on the lock that its parent holds, through any shell in between" {
         for inner in 'exec "$LOCKCTL" run f true' '"$LOCKCTL" run -s -w 5 f true' 'sh -c "\"\$LOCKCTL\" run -E 3 g \"\$LOCKCTL\" run f true"' 'ln -sf f h; "$LOCKCTL" run h true'; do
-                LOCKCTL=$LOCKCTL run -79 guarded "$LOCKCTL" run f sh -c "$inner"
+                run -79 guarded "$LOCKCTL" run f sh -c "$inner"
                 has "a deadlock"
                 has "waits for what it runs"
         done
@@ -95,7 +96,7 @@ END
 
 @test "deadlock: a background job without PORTALOCK_SESSION waits until the command has ended" {
         # -o: or the job would inherit the very lock that it waits for.
-        LOCKCTL=$LOCKCTL run -0 guarded "$LOCKCTL" run -o f sh -c '
+        run -0 guarded "$LOCKCTL" run -o f sh -c '
                 "$LOCKCTL" run f touch refused 3>&- >/dev/null 2>&1 &
                 wait $! || echo "the first: $?"
                 env -u PORTALOCK_SESSION "$LOCKCTL" run f touch job-ran 3>&- >/dev/null 2>&1 &'
