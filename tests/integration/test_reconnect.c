@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "client_fixture.h"
+#include "restarts.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -14,128 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-#define KILLS 20
-#define PATIENCE_MS 20000
-
-struct seen {
-        int lost, gone, back, events;
-        char by[64], event[32];
-};
-
-struct result {
-        int count, result;
-        int64_t at;     /* the how manieth of all */
-};
-
-static int64_t answers;
-
-static int64_t now_ms(void)
-{
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void on_lost(void *arg, portalock_file *f, const char *by)
-{
-        struct seen *seen = arg;
-
-        assert_int_equal(portalock_mode(f), 0);
-        seen->lost++;
-        snprintf(seen->by, sizeof seen->by, "%s", by);
-}
-
-static void on_connection(void *arg, bool connected)
-{
-        struct seen *seen = arg;
-
-        if (connected)
-                seen->back++;
-        else
-                seen->gone++;
-}
-
-static void on_event(void *arg, const struct portalock_event *e)
-{
-        struct seen *seen = arg;
-
-        seen->events++;
-        snprintf(seen->event, sizeof seen->event, "%s", e->event);
-}
-
-static void on_done(void *arg, portalock_file *f, int result)
-{
-        struct result *r = arg;
-
-        (void)f;
-        r->count++;
-        r->result = result;
-        r->at = ++answers;
-}
-
-static void look(portalock_session *s, struct seen *seen)
-{
-        static const struct portalock_callbacks callbacks = {.lost = on_lost, .connection = on_connection, .event = on_event};
-
-        portalock_set_callbacks(s, &callbacks, seen);
-}
-
-/* One turn of all sessions, as an event loop has it. */
-static void turn(portalock_session *const *sessions, int count)
-{
-        struct pollfd p[16];
-        int64_t timeout = 50, t;
-        int i;
-
-        for (i = 0; i < count; i++) {
-                assert_int_equal(portalock_process(sessions[i]), 0);
-                p[i] = (struct pollfd){.fd = portalock_fd(sessions[i]),
-                                       .events = (short)(POLLIN | ((portalock_events(sessions[i]) & PORTALOCK_WRITABLE) != 0 ? POLLOUT : 0))};
-                t = portalock_timeout(sessions[i]);
-                if (t >= 0 && t < timeout)
-                        timeout = t;
-        }
-        (void)poll(p, (nfds_t)count, (int)timeout);
-        for (i = 0; i < count; i++)
-                (void)portalock_process(sessions[i]);
-}
-
-#define UNTIL(condition, sessions, count)                                                                                                                      \
-        do {                                                                                                                                                   \
-                int64_t until = now_ms() + PATIENCE_MS;                                                                                                        \
-                                                                                                                                                               \
-                while (!(condition)) {                                                                                                                         \
-                        if (now_ms() > until)                                                                                                                  \
-                                fail_msg("never came true: %s", #condition);                                                                                   \
-                        turn(sessions, count);                                                                                                                 \
-                }                                                                                                                                              \
-        } while (0)
-
-static void kill_daemon(struct fixture *f, portalock_session *s)
-{
-        kill((pid_t)portalock_daemon_pid(s), SIGKILL);
-        await_end_of_daemon(f->socket);
-}
-
-/* How many wait for the file, as the daemon of `s` sees it. */
-static int waiting(portalock_session *s)
-{
-        const char *state;
-        char *json;
-        int n = 0;
-
-        assert_int_equal(portalock_list_json(s, NULL, 0, &json), 0);
-        for (state = json; (state = strstr(state, "\"waiting_ms\"")) != NULL; state++)
-                n++;
-        free(json);
-        return n;
-}
 
 static void what_is_held_is_held_again_with_its_token(void **state)
 {
@@ -333,60 +214,6 @@ static void an_upgrade_that_was_under_way_is_asked_for_again(void **state)
         portalock_close(other);
 }
 
-static void the_queue_keeps_its_order_across_kills(void **state)
-{
-        struct fixture *f = *state;
-        portalock_session *s[6];
-        portalock_file *file[6];
-        struct result r[6];
-        struct seen seen = {0};
-        char name[16];
-        int i, k;
-
-        s[0] = f->a;
-        for (i = 1; i < 6; i++) {
-                snprintf(name, sizeof name, "waiter %d", i);
-                assert_int_equal(portalock_connect(name, 0, &s[i]), 0);
-        }
-        for (i = 0; i < 6; i++)
-                file[i] = open_file(s[i], f->path);
-        look(f->a, &seen);
-        for (k = 0; k < KILLS; k++) {
-                int64_t began, token;
-
-                memset(r, 0, sizeof r);
-                seen = (struct seen){0};
-                assert_int_equal(portalock_lock(file[0], PORTALOCK_EX, -1), 0);
-                token = portalock_token(file[0]);
-                for (i = 1; i < 6; i++) {
-                        assert_int_equal(portalock_lock_start(file[i], i == 3 ? PORTALOCK_SH : PORTALOCK_EX, -1, on_done, &r[i]), 0);
-                        while (waiting(s[0]) != i)
-                                turn(s, 6);
-                        for (began = now_ms(); now_ms() < began + 3;)   /* ages differ: they are milliseconds, and travel */
-                                turn(s, 6);
-                }
-                kill_daemon(f, f->a);
-                UNTIL(seen.back == 1, s, 6);
-                assert_int_equal(portalock_token(file[0]), token);
-                while (waiting(s[0]) != 5)
-                        turn(s, 6);
-                assert_int_equal(portalock_unlock(file[0]), 0);
-                for (i = 1; i < 6; i++) {
-                        UNTIL(r[i].count == 1, s, 6);
-                        assert_int_equal(r[i].result, 0);
-                        assert_true(i == 1 || r[i].at > r[i - 1].at);
-                        assert_true(portalock_token(file[i]) > token);
-                        token = portalock_token(file[i]);
-                        assert_int_equal(portalock_unlock(file[i]), 0);
-                }
-        }
-        assert_int_equal(seen.lost, 0);
-        for (i = 0; i < 6; i++)
-                portalock_close(file[i]);
-        for (i = 1; i < 6; i++)
-                portalock_disconnect(s[i]);
-}
-
 static void a_withdrawn_request_is_not_asked_again(void **state)
 {
         struct fixture *f = *state;
@@ -578,68 +405,6 @@ static void files_closed_meanwhile_leave_nothing(void **state)
         assert_int_equal(r[1].count + r[2].count, 0);
 }
 
-/* A crowd that locks and unlocks while its daemon is killed at random moments: nobody is let in twice, nobody is told that it lost anything. */
-static void kills_at_random_moments_let_nobody_in_twice(void **state)
-{
-        struct fixture *f = *state;
-        pid_t workers[4], killer_of;
-        int i, k, fd, status;
-        char value[16];
-
-        for (i = 0; i < 4; i++) {
-                workers[i] = fork();
-                if (workers[i] != 0)
-                        continue;
-                portalock_session *s;
-                portalock_file *file;
-                char inside[128];
-
-                snprintf(inside, sizeof inside, "%s.inside", f->path);
-                if (portalock_connect("worker", 0, &s) != 0 || portalock_open(s, f->path, &file) != 0)
-                        _exit(2);
-                for (k = 0; k < 60; k++) {
-                        int n = 0;
-
-                        if (portalock_lock(file, PORTALOCK_EX, -1) != 0)
-                                _exit(3);
-                        if (mkdir(inside, 0777) != 0)
-                                _exit(4);
-                        fd = open(f->path, O_RDWR);
-                        memset(value, 0, sizeof value);
-                        if (pread(fd, value, sizeof value - 1, 0) > 0)
-                                n = atoi(value);
-                        poll(NULL, 0, 1);
-                        snprintf(value, sizeof value, "%d", n + 1);
-                        if (pwrite(fd, value, strlen(value), 0) < 0 || rmdir(inside) != 0)
-                                _exit(5);
-                        close(fd);
-                        if (portalock_unlock(file) != 0)
-                                _exit(6);
-                }
-                portalock_close(file);
-                portalock_disconnect(s);
-                _exit(0);
-        }
-        for (k = 0; k < KILLS; k++) {
-                portalock_session *s;
-
-                poll(NULL, 0, 5 + rand() % 40);
-                if (portalock_connect("killer", PORTALOCK_CONNECT_NO_SPAWN, &s) == 0 && (killer_of = (pid_t)portalock_daemon_pid(s)) > 0)
-                        kill(killer_of, SIGKILL);
-                portalock_disconnect(s);
-        }
-        for (i = 0; i < 4; i++) {
-                assert_int_equal(waitpid(workers[i], &status, 0), workers[i]);
-                assert_int_equal(status, 0);
-        }
-        fd = open(f->path, O_RDONLY);
-        memset(value, 0, sizeof value);
-        assert_true(pread(fd, value, sizeof value - 1, 0) > 0);
-        close(fd);
-        assert_int_equal(atoi(value), 4 * 60);
-        assert_true(is_free(f->path));
-}
-
 #define WITH_DAEMON(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -652,7 +417,6 @@ int main(void)
                 WITH_DAEMON(an_unlock_that_was_under_way_is_done),
                 WITH_DAEMON(an_unlock_takes_nothing_from_a_co_holder),
                 WITH_DAEMON(an_upgrade_that_was_under_way_is_asked_for_again),
-                WITH_DAEMON(the_queue_keeps_its_order_across_kills),
                 WITH_DAEMON(a_withdrawn_request_is_not_asked_again),
                 WITH_DAEMON(questions_are_asked_again_and_a_watch_goes_on),
                 WITH_DAEMON(what_changes_something_is_not_repeated),
@@ -660,7 +424,6 @@ int main(void)
                 WITH_DAEMON(timeouts_hold_without_a_daemon),
                 WITH_DAEMON(a_daemon_that_is_stopped_loses_nothing_and_leaves_no_ghost),
                 WITH_DAEMON(files_closed_meanwhile_leave_nothing),
-                WITH_DAEMON(kills_at_random_moments_let_nobody_in_twice),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,10 +52,10 @@ static void die(void)
         w.wish_count = w.hold_count = 0;
         w.left = false;
         memset(w.scenes, 0, sizeof w.scenes);
+        if (w.clock <= table_last_number(w.table))
+                w.clock = table_last_number(w.table) + 1;       /* the wall clock carries tokens and ids over */
         table_destroy(w.table);
         w.table = table_create();
-        if (w.clock <= w.last_token)
-                w.clock = w.last_token + 1;     /* the wall clock carries the tokens over */
 }
 
 static bool is_clients(uint64_t bearer)
