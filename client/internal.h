@@ -95,6 +95,7 @@ struct portalock_session {
         size_t out_sent, out_line;      /* out_line: where the line that is being written begins */
         TAILQ_HEAD(passed_list, passed) passed;
         struct request *requests;       /* by id */
+        struct request *failed;         /* no longer among them, and not told yet */
         int64_t earliest_ms;            /* no deadline of a request is before this */
         int64_t last_id, id, again;     /* again: the id of the line that is being written, which is held */
         long long daemon_pid;

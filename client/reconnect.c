@@ -64,8 +64,8 @@ void reconnect_begin(struct portalock_session *s, int code, const char *text)
         struct portalock_file *f;
         bool first = !s->lost;
 
-        if (s->reconnect_ms == 0 || !s->greeted) {
-                session_end(s, code, text);
+        if (s->reconnect_ms == 0 || !s->greeted || s->state == SESSION_ENDED) {
+                session_end(s, code, text);     /* at most once */
                 return;
         }
         snprintf(why, sizeof why, "%s", text != NULL ? text : s->text);

@@ -292,6 +292,10 @@ void request_redirect(struct portalock_session *s, int64_t id, request_done *don
 {
         struct request *r = find(s, id);
 
+        if (r == NULL) {        /* it is about to be told that it has failed, perhaps */
+                for (r = s->failed; r != NULL && r->id != id; r = r->next_failed)
+                        ;
+        }
         if (r == NULL)
                 return;
         r->done = done;
@@ -308,13 +312,21 @@ void request_forget(struct portalock_session *s, int64_t id)
         destroy(r);
 }
 
-/* They are out of the way before the first of them is told: who is told may begin something new. */
-static void fail_list(struct portalock_session *s, struct request *first, const char *text)
+/* They are all out of the way before the first of them is told: who is told may begin something new, and close what the next of them is about. */
+static struct request **set_aside(struct portalock_session *s, struct request *r, struct request **end)
+{
+        HASH_DELETE(hh, s->requests, r);
+        r->next_failed = NULL;
+        *end = r;
+        return &r->next_failed;
+}
+
+static void fail_those_aside(struct portalock_session *s, const char *text)
 {
         struct request *r;
 
-        while ((r = first) != NULL) {
-                first = r->next_failed;
+        while ((r = s->failed) != NULL) {
+                s->failed = r->next_failed;
                 client_fail(s, PORTALOCK_E_CONNECTION, "%s", text);
                 r->done(r->arg, PORTALOCK_E_CONNECTION, NULL);
                 destroy(r);
@@ -323,36 +335,28 @@ static void fail_list(struct portalock_session *s, struct request *first, const 
 
 void request_interrupt(struct portalock_session *s, int64_t now_ms, const char *text)
 {
-        struct request *r, *next, *failed = NULL, **end = &failed;
+        struct request *r, *next, **end = &s->failed;
 
         HASH_ITER(hh, s->requests, r, next) {
-                if (r->held || (r->deadline_ms > now_ms && r->broken != NULL && r->broken(r->arg))) {
+                if (r->held || (r->deadline_ms > now_ms && r->broken != NULL && r->broken(r->arg)))
                         r->held = true;
-                        continue;
-                }
-                HASH_DELETE(hh, s->requests, r);
-                r->next_failed = NULL;
-                *end = r;
-                end = &r->next_failed;
+                else
+                        end = set_aside(s, r, end);
         }
-        fail_list(s, failed, text);
+        fail_those_aside(s, text);
 }
 
 void request_expire(struct portalock_session *s, int64_t now_ms)
 {
-        struct request *r, *next, *failed = NULL, **end = &failed;
+        struct request *r, *next, **end = &s->failed;
 
         if (now_ms < s->earliest_ms)
                 return;
         HASH_ITER(hh, s->requests, r, next) {
-                if (!r->held || r->deadline_ms > now_ms)
-                        continue;
-                HASH_DELETE(hh, s->requests, r);
-                r->next_failed = NULL;
-                *end = r;
-                end = &r->next_failed;
+                if (r->held && r->deadline_ms <= now_ms)
+                        end = set_aside(s, r, end);
         }
-        fail_list(s, failed, "no daemon could be reached in time");
+        fail_those_aside(s, "no daemon could be reached in time");
         (void)request_overdue(s, now_ms);       /* when to look again */
 }
 

@@ -21,8 +21,8 @@
  * what is locked stays locked until its file is closed, but nobody sees it.
  *
  * Times are milliseconds. A function that returns int gives 0 or a negative PORTALOCK_E_... code, unless it says otherwise; portalock_error() then has the
- * details. Strings are UTF-8. Callbacks may start and cancel requests and close files; they must not call a blocking function of the same
- * session, portalock_process() or portalock_disconnect().
+ * details. Strings are UTF-8. Callbacks may start and cancel requests and close files, but not the file that a blocking call under way is about; they must
+ * not call a blocking function of the same session, portalock_process() or portalock_disconnect().
  */
 #ifndef PORTALOCK_H
 #define PORTALOCK_H
@@ -154,8 +154,8 @@ enum { PORTALOCK_READABLE = 1, PORTALOCK_WRITABLE = 2 };
 
 /*
  * What to wait for before portalock_process(): a descriptor (-1: none at the moment), for what (READABLE, perhaps with WRITABLE), and how long at most
- * (-1: for ever, 0: not at all). All three change with every call on the session: ask again before each wait. While it connects, the
- * descriptor may be another one than later.
+ * (-1: for ever, 0: not at all). All three change with every call on the session: ask again before each wait. While it connects, at first or after the
+ * daemon has died, the descriptor is another one, which may even have the same number: a loop that remembers descriptors (epoll) must register it anew.
  */
 PORTALOCK_API int portalock_fd(const portalock_session *s);
 PORTALOCK_API int portalock_events(const portalock_session *s);

@@ -1,12 +1,17 @@
-/* The same in a libuv loop: a uv_poll_t for the descriptor, a uv_timer_t for the timeout, both set anew after each turn of the session. */
+/*
+ * The same in a libuv loop: a uv_poll_t for the descriptor, a uv_timer_t for the timeout, both set anew after each turn of the session. The descriptor is
+ * another one, or none for a while, when the daemon is restarted: so the uv_poll_t is one for each descriptor.
+ */
 #include <portalock.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <uv.h>
 
 struct app {
         uv_loop_t loop;
-        uv_poll_t poll;
+        uv_poll_t *poll;        /* NULL: there is no descriptor at the moment */
+        int fd;                 /* that it is for */
         uv_timer_t timer, work;
         portalock_session *session;
         portalock_file *file;
@@ -27,12 +32,33 @@ static void on_timer(uv_timer_t *handle)
         process(handle->data);
 }
 
+static void on_closed(uv_handle_t *handle)
+{
+        free(handle);
+}
+
+static void stop_poll(struct app *a)
+{
+        if (a->poll != NULL)
+                uv_close((uv_handle_t *)a->poll, on_closed);
+        a->poll = NULL;
+}
+
 static void watch(struct app *a)
 {
+        int fd = portalock_fd(a->session);
         int events = UV_READABLE | ((portalock_events(a->session) & PORTALOCK_WRITABLE) != 0 ? UV_WRITABLE : 0);
         int64_t timeout = portalock_timeout(a->session);
 
-        uv_poll_start(&a->poll, events, on_poll);
+        if (a->poll != NULL && a->fd != fd)
+                stop_poll(a);
+        if (a->poll == NULL && fd >= 0 && (a->poll = malloc(sizeof *a->poll)) != NULL) {
+                uv_poll_init(&a->loop, a->poll, fd);
+                a->poll->data = a;
+                a->fd = fd;
+        }
+        if (a->poll != NULL)
+                uv_poll_start(a->poll, events, on_poll);        /* also when it was set before: the same number may be another descriptor */
         if (timeout >= 0)
                 uv_timer_start(&a->timer, on_timer, (uint64_t)timeout, 0);
         else
@@ -41,7 +67,7 @@ static void watch(struct app *a)
 
 static void stop(struct app *a)
 {
-        uv_close((uv_handle_t *)&a->poll, NULL);
+        stop_poll(a);
         uv_close((uv_handle_t *)&a->timer, NULL);
         uv_close((uv_handle_t *)&a->work, NULL);
 }
@@ -83,10 +109,9 @@ int main(int argc, char **argv)
                 e = portalock_lock_start(a.file, PORTALOCK_EX, -1, on_locked, &a);
         if (e == 0) {
                 uv_loop_init(&a.loop);
-                uv_poll_init(&a.loop, &a.poll, portalock_fd(a.session));
                 uv_timer_init(&a.loop, &a.timer);
                 uv_timer_init(&a.loop, &a.work);
-                a.poll.data = a.timer.data = a.work.data = &a;
+                a.timer.data = a.work.data = &a;
                 uv_timer_start(&a.work, on_work, 0, 1);
                 watch(&a);
                 uv_run(&a.loop, UV_RUN_DEFAULT);

@@ -9,6 +9,9 @@
  * well, so that one which cannot be had at once proves that two are inside. The exclusive holder reads the last number of I.journal and appends the
  * next: an update that is lost shows as a number that comes twice. Beside it stands the lock's token, which must never be smaller than one before.
  * What is wrong is a line in FOLDER/wrong.
+ *
+ * Through the library what it says is compared with what the kernel shows (fdinfo): a file that is locked is borne, one that is not is borne no more, by no
+ * ghost either. And now and then a lock is taken off the descriptor while the connection is broken: that must be told, always.
  */
 #include "portalock.h"
 
@@ -24,12 +27,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#define FILES_MAX 64
+#define PATIENCE_S 20
+
 static const char *folder, *kind;
 static int file_count;
 static volatile sig_atomic_t ending;
 static bool lost;                       /* the callback has said so */
+static int to_lose = -1;                /* the descriptor whose lock goes when the connection breaks */
+static bool gone, back;                 /* it has gone; the connection is there again */
 static struct {
-        unsigned done, busy, timed_out, deadlock, lost_in_upgrade, disconnected;
+        unsigned done, busy, timed_out, deadlock, lost_in_upgrade, lost_on_purpose, disconnected;
 } count;
 
 static void on_term(int number)
@@ -155,6 +163,55 @@ static void on_lost(void *arg, portalock_file *f, const char *by)
         lost = true;
 }
 
+static void on_connection(void *arg, bool connected)
+{
+        (void)arg;
+        if (!connected && to_lose >= 0)
+                gone = flock(to_lose, LOCK_UN) == 0;
+        back = connected;
+}
+
+static bool bears(int fd)
+{
+        char name[64], text[4096];
+        ssize_t n;
+        int info;
+
+        snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
+        info = open(name, O_RDONLY | O_CLOEXEC);
+        n = info >= 0 ? read(info, text, sizeof text - 1) : -1;
+        if (n < 0) {
+                wrong("%s: %s", name, strerror(errno));
+                return false;
+        }
+        close(info);
+        text[n] = '\0';
+        return strstr(text, "FLOCK") != NULL;
+}
+
+static double now_s(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Not locked: what the daemon got for a request that was over already it gives back soon, or it is stopped at the moment. */
+static void must_not_bear(portalock_session *s, portalock_file *f, int i, const char *after)
+{
+        double until = now_s() + PATIENCE_S;
+
+        while (portalock_mode(f) == 0 && bears(portalock_file_fd(f))) {
+                if (now_s() > until) {
+                        wrong("%d.lock: the descriptor bears a lock that nobody has, after %s", i, after);
+                        return;
+                }
+                (void)portalock_process(s);
+                pause_us(1000);
+        }
+}
+
 /* True when the session can be used further. */
 static bool refused(int e, bool upgrade)
 {
@@ -191,6 +248,8 @@ static void hold(portalock_session *s, portalock_file *f, int i)
         bool exclusive = portalock_mode(f) == PORTALOCK_EX;
 
         lost = false;
+        if (!bears(portalock_file_fd(f)))
+                wrong("%d.lock: locked, and the descriptor does not bear it", i);
         inside(i, exclusive, (uint64_t)token);
         (void)portalock_process(s);
         if (lost)
@@ -205,8 +264,13 @@ static bool lock_once(portalock_session *s, portalock_file **files, int i)
         if (rand() % 4 == 0)
                 flags |= PORTALOCK_NB;
         e = portalock_lock(files[i], flags, timeouts[rand() % 5]);
-        if (e != 0)
-                return refused(e, false);
+        if (e != 0) {
+                bool usable = refused(e, false);
+
+                if (usable && portalock_mode(files[i]) == 0)
+                        must_not_bear(s, files[i], i, portalock_strerror(e));
+                return usable;
+        }
         hold(s, files[i], i);
         if ((flags & PORTALOCK_SH) != 0 && rand() % 3 == 0) {
                 e = portalock_lock(files[i], PORTALOCK_EX, 1000);
@@ -219,26 +283,62 @@ static bool lock_once(portalock_session *s, portalock_file **files, int i)
 }
 
 /* False: the session is of no more use. */
+static bool unlock_once(portalock_session *s, portalock_file *f, int i)
+{
+        int e = portalock_unlock(f);
+
+        if (e == PORTALOCK_E_CONNECTION)
+                return false;
+        if (e != 0)
+                wrong("%d.lock: not unlocked: %s", i, portalock_strerror(e));
+        must_not_bear(s, f, i, "its unlock");
+        return true;
+}
+
+/*
+ * Hold a lock that guards nothing for a while. Should the connection break meanwhile it is taken off the descriptor, as when it is broken in the daemon's last
+ * moment; the next daemon must not give it back. False: the session is of no more use.
+ */
+static bool lose_once(portalock_session *s, portalock_file *f)
+{
+        double until = now_s() + (double)(rand() % 300) / 1000;
+        int e = portalock_lock(f, rand() % 2 == 0 ? PORTALOCK_EX : PORTALOCK_SH, 200);
+
+        if (e != 0)
+                return refused(e, false);
+        lost = gone = back = false;
+        to_lose = portalock_file_fd(f);
+        while (!ending && now_s() < until && !gone && portalock_process(s) == 0)
+                pause_us(1000);
+        to_lose = -1;
+        for (until = now_s() + PATIENCE_S; gone && !back; pause_us(1000))
+                if (portalock_process(s) != 0 || now_s() > until)
+                        return false;
+        if (gone != lost)
+                wrong(gone ? "a lock is gone, and nobody says so" : "a lock is called lost, and nobody took it");
+        count.lost_on_purpose += gone;
+        return portalock_unlock(f) != PORTALOCK_E_CONNECTION;
+}
+
+/* False: the session is of no more use. */
 static bool library_once(portalock_session *s, portalock_file **files)
 {
         int a = rand() % file_count, b = rand() % file_count;
-        bool usable = lock_once(s, files, a);
+        bool usable;
 
-        if (usable && a != b && portalock_mode(files[a]) != 0 && rand() % 4 == 0) {     /* the other one while this is held: deadlocks included */
-                usable = lock_once(s, files, b);
-                if (usable && portalock_unlock(files[b]) == PORTALOCK_E_CONNECTION)
-                        usable = false;
-        }
-        if (usable && portalock_unlock(files[a]) == PORTALOCK_E_CONNECTION)
-                usable = false;
-        return usable;
+        if (rand() % 25 == 0)
+                return lose_once(s, files[file_count]);
+        usable = lock_once(s, files, a);
+        if (usable && a != b && portalock_mode(files[a]) != 0 && rand() % 4 == 0)       /* the other one while this is held: deadlocks included */
+                usable = lock_once(s, files, b) && unlock_once(s, files[b], b);
+        return usable && unlock_once(s, files[a], a);
 }
 
 static void session(void)
 {
-        struct portalock_callbacks callbacks = {.lost = on_lost};
+        struct portalock_callbacks callbacks = {.lost = on_lost, .connection = on_connection};
         portalock_session *s;
-        portalock_file *files[64] = {NULL};
+        portalock_file *files[FILES_MAX + 1] = {NULL};       /* the last one guards nothing */
         char path[4096];
         bool usable;
         int i;
@@ -247,7 +347,7 @@ static void session(void)
         if (!usable)
                 count.disconnected++;
         portalock_set_callbacks(s, &callbacks, NULL);
-        for (i = 0; usable && i < file_count; i++) {
+        for (i = 0; usable && i <= file_count; i++) {
                 snprintf(path, sizeof path, "%s/%d.lock", folder, i);
                 usable = portalock_open(s, path, &files[i]) == 0;
         }
@@ -255,7 +355,7 @@ static void session(void)
                 usable = library_once(s, files);
                 pause_us(rand() % 2000);
         }
-        for (i = 0; i < file_count; i++)
+        for (i = 0; i <= file_count; i++)
                 portalock_close(files[i]);
         portalock_disconnect(s);
 }
@@ -275,7 +375,7 @@ int main(int argc, char **argv)
                 return 0;
         }
         file_count = atoi(argv[3]);
-        if (file_count < 1 || file_count > 64)
+        if (file_count < 1 || file_count > FILES_MAX)
                 return 64;
         srand((unsigned)atoi(argv[4]));
         sigaction(SIGTERM, &term, NULL);
@@ -285,7 +385,7 @@ int main(int argc, char **argv)
                 else
                         session();
         }
-        printf("done=%u busy=%u timed_out=%u deadlock=%u lost_in_upgrade=%u disconnected=%u\n", count.done, count.busy, count.timed_out, count.deadlock,
-               count.lost_in_upgrade, count.disconnected);
+        printf("done=%u busy=%u timed_out=%u deadlock=%u lost_in_upgrade=%u lost_on_purpose=%u disconnected=%u\n", count.done, count.busy, count.timed_out, count.deadlock,
+               count.lost_in_upgrade, count.lost_on_purpose, count.disconnected);
         return 0;
 }

@@ -115,3 +115,27 @@ granted() { # NAME
         one_line
         has missing/f "No such file"
 }
+
+@test "examples: both loops go on when the daemon is killed" {
+        local old new
+        hold a "$LOCKCTL" run f
+        example libuv_loop f
+        waits libuv_loop
+        example poll_loop f
+        waits poll_loop
+        for _ in 1 2 3; do
+                old=$(daemon_pid)
+                kill -KILL "$old"
+                eventually ended "$old"
+                waits libuv_loop poll_loop
+                new=$(daemon_pid)
+                [ "$new" != "$old" ]
+        done
+        release a
+        finish a 0
+        finish libuv_loop 0
+        finish poll_loop 0
+        has_seen libuv_loop "locked after "
+        has_seen poll_loop "f: locked, token "
+        [ -z "$(cat libuv_loop.err poll_loop.err)" ]
+}
