@@ -20,7 +20,7 @@ int peer_identify(int fd, struct peer *out);
 /* Its command by now (an exec changes it): refreshes p->command if the process is still the same. */
 void peer_refresh(struct peer *p);
 
-/* The name and start time of a process; false when there is none. */
+/* The name and start time of a process; false when there is none, or it has ended and is only not collected yet. */
 bool peer_process(int64_t pid, char *command, uint64_t *started);
 
 /* May this peer use, or stop, a daemon that runs as `uid` for its own user? */

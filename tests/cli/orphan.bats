@@ -120,3 +120,28 @@ kill_lockctl() {
         exec 9>&-
         listed "" f
 }
+
+@test "orphan: one that has ended and that nobody collects is not named: it has no descriptors any more" {
+        local zombie
+        mkfifo go
+        "$LOCKCTL" run x true # somebody to ask
+        "$PYTHON" -c '
+import fcntl, os
+fd = os.open("f", os.O_RDONLY | os.O_CREAT)
+child = os.fork()
+if child == 0:
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    os._exit(0)
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+with open("zombie", "w") as f:
+    f.write(str(child))
+os.rename("zombie", "ready")
+open("go").read()' 3>&- &
+        PIDS[parent]=$!
+        eventually test -e ready
+        zombie=$(<ready)
+        ended "$zombie"
+        listed "outside ${PIDS[parent]} $(</proc/"${PIDS[parent]}"/comm)" f
+        : >go
+        finish parent 0
+}

@@ -44,6 +44,8 @@ bool peer_process(int64_t pid, char *command, uint64_t *started)
                 len = PEER_COMMAND_BYTES - 1;
         memcpy(command, first + 1, len);
         command[len] = '\0';
+        if (strncmp(last, ") Z", 3) == 0)
+                return false;   /* ended: nobody has collected it, which some never do */
         for (field = 2; field < STARTTIME_FIELD && last != NULL; field++)
                 last = strchr(last + 1, ' ');
         *started = last != NULL ? strtoull(last, NULL, 10) : 0;
