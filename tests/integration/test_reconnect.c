@@ -239,7 +239,7 @@ static void a_withdrawn_request_is_not_asked_again(void **state)
         UNTIL(later.count == 1, both, 2);
         assert_int_equal(later.result, PORTALOCK_E_CANCELLED);
         portalock_close(other);
-        assert_true(is_free(f->path));
+        UNTIL(is_free(f->path), &f->b, 1);     /* its claim may be under way: the daemon has a duplicate until it hears that it was in vain */
         portalock_close(file);
 }
 
