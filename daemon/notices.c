@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define LOOK_AGAIN_MS 1000      /* the last look at outsiders is younger than who has come to wait for one */
+#define LOG_LOOK_MS 2000        /* a log line without a name waits so long for a look at outsiders: two of them, if one came too early */
 #define LOG_LINES_PER_TURN 100  /* of the loop: a crowd that has waited long must not hold up the others */
 
 struct audience {
@@ -214,6 +215,8 @@ void notices_outside_refreshed(struct dispatch *d)
                 a->looks = d->look_ms != TABLE_NEVER;   /* this look may have come too early: there will be another one */
                 set_untold(d, a);
         }
+        if (d->registry.unlogged != NULL)
+                dispatch_wake_at(d, engine_now(d->engine));     /* the log may have waited for it */
 }
 
 /* ---- waits ---- */
@@ -263,16 +266,31 @@ static const char *path_of(const struct dispatch *d, const struct request *q, ch
         return log_quote(out[0] != '\0' ? out : q->label);
 }
 
-static void log_wait(struct dispatch *d, struct request *q)
+/* Nobody can be named yet, but a look at outsiders may tell who it is. */
+static bool may_know_soon(struct dispatch *d, const char *blockers, int64_t due)
+{
+        if (blockers[0] != '\0' || engine_now(d->engine) >= due + LOG_LOOK_MS)
+                return false;
+        if (d->look_ms == TABLE_NEVER)
+                look(d);
+        dispatch_wake_at(d, due + LOG_LOOK_MS);
+        return true;
+}
+
+/* False: not yet; it is tried again after the next look. */
+static bool log_wait(struct dispatch *d, struct request *q, int64_t due)
 {
         const struct peer *peer = &q->client->peer;
         char path[PL_PATH_BYTES_MAX], blockers[512];
 
         rows_blockers(&d->listing, q, blockers, sizeof blockers);
+        if (may_know_soon(d, blockers, due))
+                return false;
         log_event(LOG_WARNING, "waiting", "session=%" PRIu64 " pid=%" PRId64 " command=%s mode=%s path=%s waiting_ms=%" PRId64 " blocked_by=%s",
                   q->client->id, peer->pid, log_quote(peer->command), rows_mode_name(q->mode), path_of(d, q, path, sizeof path),
                   engine_now(d->engine) - q->since_ms, log_quote(blockers));
         q->logged = true;
+        return true;
 }
 
 void notices_granted(struct dispatch *d, const struct request *q, int64_t waited_ms)
@@ -300,7 +318,8 @@ static void log_long_waits(struct dispatch *d)
                         dispatch_wake_at(d, at);
                         return;
                 }
-                log_wait(d, q);
+                if (!log_wait(d, q, at))
+                        return; /* those behind it are younger and wait with it */
                 d->registry.unlogged = q->newer;
         }
 }

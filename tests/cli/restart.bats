@@ -224,3 +224,20 @@ EOF
         [ "$kills" -ge 5 ]
         flock -n f true
 }
+
+@test "restart: a daemon killed between flock and its reply: run is granted by the next one, and nobody stalls" {
+        # The first flock is that of the lock file beside the socket, the second the request's. The next daemon knows of no faults.
+        PORTALOCK_FAULTS="flock:kill@2" "${PORTALOCKD_FAULT:-portalockd_fault}" --socket "$PORTALOCK_SOCKET" 3>&- 2>/dev/null &
+        local first=$!
+        answers() { [ "$(daemon_pid)" = "$first" ]; }
+        eventually answers
+        start a "$LOCKCTL" run f
+        eventually ended "$first"
+        await a
+        eventually another "$first"
+        run -1 "$LOCKCTL" run -n f true
+        has "held by"
+        release a 3
+        finish a 3
+        run -0 "$LOCKCTL" run -n f true
+}

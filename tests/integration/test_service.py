@@ -233,9 +233,7 @@ class Stopping(DaemonTest):
         self.assertEqual(self.daemon.wait(), 0)
 
 
-class Log(DaemonTest):
-    options = ("--log-waits", "50")
-
+class LogTest(DaemonTest):
     def line(self, word):
         """The first log line about `word`, when it comes."""
         deadline = time.monotonic() + PATIENCE
@@ -248,6 +246,10 @@ class Log(DaemonTest):
     def me(self):
         with open("/proc/self/comm") as f:
             return f"{f.read().strip()}[{os.getpid()}]"
+
+
+class Log(LogTest):
+    options = ("--log-waits", "50")
 
     def test_a_long_wait_is_logged_once_with_its_blockers_and_once_when_granted(self):
         a, b = self.client(), self.client()
@@ -289,6 +291,18 @@ class Log(DaemonTest):
         (waiting,) = self.line("waiting")
         self.assertIn(f'blocked_by="{self.me()}"', waiting)
         c.call("cancel", {"id": id})
+
+
+class LogAtOnce(LogTest):
+    """The line is due before anybody can have looked who is outside."""
+
+    options = ("--log-waits", "0")
+
+    def test_an_outsider_is_named_though_the_line_is_due_before_the_look(self):
+        self.outsider()
+        self.client().start_lock(self.path, EX)
+        (waiting,) = self.line("waiting")
+        self.assertIn(f'blocked_by="{self.me()}"', waiting)
 
 
 class LogReaders(unittest.TestCase):

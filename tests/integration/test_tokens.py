@@ -15,6 +15,7 @@ from hanging_fs import OPENDIR, HangingFs
 from wire import PATIENCE, PORTALOCKD, Daemon
 
 EX, SH = "LOCK_EX", "LOCK_SH"
+FAULTY = os.environ.get("PORTALOCKD_FAULT", "portalockd_fault")
 YEAR_US = 366 * 86400 * 10**6
 SLOW = float(os.environ.get("PORTALOCK_SLOW", "1"))
 MS_RDONLY, MS_REMOUNT = 1, 32
@@ -254,6 +255,28 @@ class Tokens(unittest.TestCase):
         self.assertEqual(d.log().count("tokens_unguarded"), 1)
         self.kill(d)
         self.assertGreaterEqual(self.bound(), last)
+
+    def test_a_disk_that_fails_at_any_step(self):
+        """Numbers grow all the same; it is told once, and once when it is over. Side by side: it tries again only every ten seconds, if numbers are drawn."""
+        faults = {"renameat:enospc@1": "No space left on device", "fsync:eio@1": "Input/output error", "openat:erofs@1": "Read-only file system"}
+        daemons, last = {}, {}
+        for i, (fault, word) in enumerate(faults.items()):
+            folder = os.path.join(self.folder, f"state{i}")
+            d = daemons[folder] = self.start(name=f"socket{i}", state_dir=folder, program=FAULTY, env=dict(os.environ, PORTALOCK_FAULTS=fault))
+            last[folder] = self.works(d, 0)
+            self.assertRegex(d.log(), f"level=warning event=tokens_unguarded .*{word}")
+        deadline = time.monotonic() + PATIENCE
+        while any("event=tokens_guarded" not in d.log() for d in daemons.values()):
+            for folder, d in daemons.items():
+                last[folder] = self.works(d, last[folder])
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.2)
+        for folder, d in daemons.items():
+            for event in ("tokens_unguarded", "tokens_guarded"):
+                self.assertEqual(d.log().count(f"event={event}"), 1, d.log())
+            self.kill(d)
+            (name,) = os.listdir(folder)  # nothing half-written
+            self.assertGreaterEqual(self.bound(os.path.join(folder, name)), last[folder])
 
     def test_a_disk_that_is_read_only(self):
         self.mount("mode=700,size=1m")

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 int set_up(void **state)
@@ -53,17 +54,40 @@ void await_end_of_daemon(const char *socket)
         close(fd);
 }
 
+/* A daemon that is just starting holds its lock file, but does not listen yet. */
+static bool is_starting(const char *socket)
+{
+        struct timespec pause = {.tv_nsec = 1000000};
+        char lock[128];
+        bool starting;
+        int fd;
+
+        snprintf(lock, sizeof lock, "%s.lock", socket);
+        fd = open(lock, O_RDONLY);
+        if (fd < 0)
+                return false;
+        starting = flock(fd, LOCK_EX | LOCK_NB) != 0;
+        close(fd);
+        if (starting)
+                nanosleep(&pause, NULL);        /* between two tries */
+        return starting;
+}
+
 void stop_daemon(const char *socket)
 {
         portalock_session *s;
         char *json;
+        int r;
 
         setenv("PORTALOCK_SOCKET", socket, 1);
-        if (portalock_connect(NULL, PORTALOCK_CONNECT_NO_SPAWN, &s) == 0) {
-                assert_int_equal(portalock_call_wait(s, "stop", "{\"force\":true}", 10000, &json), 0);
-                free(json);
-        }
-        portalock_disconnect(s);
+        do {
+                r = portalock_connect(NULL, PORTALOCK_CONNECT_NO_SPAWN, &s);
+                if (r == 0) {
+                        assert_int_equal(portalock_call_wait(s, "stop", "{\"force\":true}", 10000, &json), 0);
+                        free(json);
+                }
+                portalock_disconnect(s);
+        } while (r != 0 && is_starting(socket));
         await_end_of_daemon(socket);
 }
 
