@@ -61,6 +61,11 @@ bool account_full(const struct account *u, enum account_item item)
         return u != NULL && u->used[item] >= u->accounts->limit[item];
 }
 
+bool account_full_twice(const struct account *u, enum account_item item)
+{
+        return u != NULL && u->used[item] / 2 >= u->accounts->limit[item];
+}
+
 void account_add(struct account *u, enum account_item item)
 {
         if (u == NULL)

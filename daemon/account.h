@@ -61,6 +61,8 @@ struct account *account_open(struct accounts *a, int64_t uid);
 bool accounts_full(const struct accounts *a, int64_t uid, enum account_item item);
 
 bool account_full(const struct account *u, enum account_item item);
+/* Does it have twice what it may have? */
+bool account_full_twice(const struct account *u, enum account_item item);
 void account_add(struct account *u, enum account_item item);
 /* Frees the account with its last item. */
 void account_remove(struct account *u, enum account_item item);

@@ -134,112 +134,6 @@ void dispatch_answer_empty(struct dispatch *d, const struct client *c, const str
 
 /* ---- the small methods ---- */
 
-/* After a lost connection the session goes on under its old id, unless somebody has that or no daemon can have given it. */
-static void go_on_as(struct dispatch *d, struct client *c, int64_t session)
-{
-        if (!reclaim_token_is_credible(d, session) || registry_client(&d->registry, (uint64_t)session) != NULL)
-                return;
-        engine_raise_numbers(d->engine, (uint64_t)session);
-        log_event(LOG_DEBUG, "session_goes_on", "session=%lld opened_as=%llu", (long long)session, (unsigned long long)c->id);
-        if (registry_client_rename(&d->registry, c, (uint64_t)session) != 0)
-                d->hooks.fail(c->session, "out_of_memory");
-}
-
-/* ---- what the table has to know of a session for its search for deadlocks ---- */
-
-static bool may_be_parent(const struct client *parent, const struct client *c)
-{
-        return parent != NULL && parent != c && peer_same_user(&parent->peer, &c->peer);
-}
-
-/* False: out of memory. */
-static bool tell_table(struct dispatch *d, const struct client *c, const struct client *parent)
-{
-        struct table_event ev = {.kind = EV_SESSION, .session = c->id, .concurrent = c->concurrent, .parent = parent != NULL ? parent->id : 0};
-
-        engine_submit(d->engine, &ev);
-        return table_knows_session(engine_table(d->engine), c->id);
-}
-
-static void forget_claim(struct client *c)
-{
-        if (c->claimed_parent != 0)
-                LIST_REMOVE(c, orphaned);
-        c->claimed_parent = 0;
-}
-
-/* After a restart a child may come back under its old id before its parent does. */
-static void adopt_children(struct dispatch *d, const struct client *c)
-{
-        struct client *child, *next;
-
-        for (child = LIST_FIRST(&d->orphans); child != NULL; child = next) {
-                next = LIST_NEXT(child, orphaned);
-                if (child->claimed_parent != c->id)
-                        continue;
-                forget_claim(child);
-                if (may_be_parent(c, child))
-                        (void)tell_table(d, child, c);
-        }
-}
-
-static bool introduce(struct dispatch *d, struct client *c, const struct pl_hello_params *hello)
-{
-        const struct client *parent = registry_client(&d->registry, (uint64_t)hello->parent);
-
-        c->concurrent = hello->concurrent;
-        if (hello->parent != 0 && parent == NULL) {
-                c->claimed_parent = (uint64_t)hello->parent;
-                LIST_INSERT_HEAD(&d->orphans, c, orphaned);
-        }
-        if (!may_be_parent(parent, c))
-                parent = NULL;
-        if ((parent != NULL || c->concurrent) && !tell_table(d, c, parent))
-                return false;
-        adopt_children(d, c);
-        return true;
-}
-
-static void hello(struct dispatch *d, struct client *c, const struct pl_request *r)
-{
-        struct pl_writer w;
-
-        if (c->spoke) {
-                dispatch_refuse(d, c, &r->id, PL_E_INVALID_REQUEST, "hello must be the first request of a session");
-                return;
-        }
-        if (r->hello.session > 0)
-                go_on_as(d, c, r->hello.session);
-        if (!introduce(d, c, &r->hello)) {
-                dispatch_refuse_for_memory(d, c, &r->id);
-                return;
-        }
-        if (r->hello.client != NULL)
-                snprintf(c->name, sizeof c->name, "%s", r->hello.client);
-        pl_reply_begin(&w, &d->out, &r->id);
-        pl_write_string(&w, "server", "portalockd");
-        pl_write_string(&w, "version", PORTALOCK_VERSION);
-        pl_write_integer(&w, "protocol", PL_PROTOCOL_VERSION);
-        pl_write_integer(&w, "session", (int64_t)c->id);
-        pl_write_open(&w, "features", '[');
-        pl_write_string(&w, NULL, "descriptors");
-        pl_write_string(&w, NULL, "watch");
-        pl_write_string(&w, NULL, "break");
-        pl_write_close(&w, ']');
-        pl_write_open(&w, "limits", '{');
-        pl_write_integer(&w, "line", PL_LINE_MAX);
-        pl_write_integer(&w, "depth", PL_DEPTH_MAX);
-        pl_write_integer(&w, "descriptors_unclaimed", PL_FDS_UNCLAIMED_MAX);
-        pl_write_integer(&w, "waiting_per_session", PL_WAITING_PER_SESSION_MAX);
-        pl_write_integer(&w, "locks_per_session", PL_LOCKS_PER_SESSION_MAX);
-        pl_write_integer(&w, "list_rows", PL_LIST_ROWS_MAX);
-        pl_write_integer(&w, "watches_per_session", PL_WATCHES_PER_SESSION_MAX);
-        pl_write_integer(&w, "reclaim_window_ms", PL_RECLAIM_WINDOW_MS);
-        pl_write_close(&w, '}');
-        pl_reply_end(&w);
-        dispatch_flush_answer(d, c, &r->id);
-}
-
 static void outside_refreshed(void *arg)
 {
         struct dispatch *d = arg;
@@ -542,7 +436,7 @@ void dispatch_close(struct dispatch *d, struct client *c)
                 files_discard(d->files, c->account, fd);
         deferred_close(d, c);
         watch_end(d, c);
-        forget_claim(c);
+        hello_close(d, c);
         while (c->waiting != NULL) {
                 watch_request(d, c->waiting, "cancelled", NULL);
                 locking_forget(d, c->waiting);

@@ -62,7 +62,7 @@ struct dispatch {
         int64_t wake_ms;
         const char *broken_by;          /* while a lock is being broken: whoever does so */
         LIST_HEAD(, watcher) watchers;
-        LIST_HEAD(, client) orphans;    /* whose parents are not there, or not yet again after our restart */
+        LIST_HEAD(, client) orphans;    /* whose parents are not there, or not there again yet */
         uint64_t events;
 };
 
@@ -90,6 +90,10 @@ void dispatch_tell_lost(struct dispatch *d, const struct grant *g, const char *b
 void incoming_clear(struct dispatch *d, struct incoming *in);
 /* Carry a request out. May take parts of it over (then they are empty afterwards); the caller clears the rest. */
 void dispatch_carry_out(struct dispatch *d, struct client *c, struct incoming *in);
+
+/* hello.c */
+void hello(struct dispatch *d, struct client *c, const struct pl_request *r);
+void hello_close(struct dispatch *d, struct client *c); /* the session ends: its children have no parent until it is back */
 
 /* deferred.c */
 /* Keep a request: *in is moved. NULL when out of memory, with nothing changed. */

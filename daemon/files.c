@@ -17,6 +17,7 @@ struct bearer {
         int fd;
         struct account *account;        /* of whoever passed it first */
         size_t references;
+        size_t last_errands;    /* on the lane, each since nobody referred to it; see let_go() */
         bool passed, away;
         LIST_ENTRY(bearer) entry;       /* of file.listed */
         UT_hash_handle hh;
@@ -387,12 +388,32 @@ void files_keep(struct files *f, uint64_t bearer)
         find_bearer(f, bearer)->references++;
 }
 
+static void errands_done(struct files *f, uint64_t bearer)
+{
+        struct bearer *b = find_bearer(f, bearer);
+
+        if (b != NULL && --b->last_errands == 0 && b->references == 0)
+                remove_bearer(f, b);
+}
+
+/*
+ * Nobody refers to it any more. On the lane there may still be an unlock for it, though, and the client may pass the same description again at once: that must be
+ * this very bearer, so that what is done on it then is done after the unlock, and not undone by it.
+ */
+static void let_go(struct files *f, struct bearer *b)
+{
+        if (b->passed && b->away && files_after_errands(f, b->account, b->id, errands_done))
+                b->last_errands++;
+        else if (b->last_errands == 0)
+                remove_bearer(f, b);
+}
+
 void files_drop(struct files *f, uint64_t bearer)
 {
         struct bearer *b = find_bearer(f, bearer);
 
         if (b != NULL && --b->references == 0)
-                remove_bearer(f, b);
+                let_go(f, b);
 }
 
 int files_fd(const struct files *f, uint64_t bearer)

@@ -63,6 +63,41 @@ void files_discard(struct files *f, struct account *account, int fd)
                 files_close_away(f, account, fd, 0);
 }
 
+/* ---- the end of the errands ---- */
+
+struct last_errand {
+        struct lane_job job;
+        struct files *files;
+        uint64_t bearer;
+        void (*then)(struct files *f, uint64_t bearer);
+};
+
+static void do_nothing(struct lane_job *job)
+{
+        (void)job;
+}
+
+static void last_errand_done(struct lane_job *job)
+{
+        const struct last_errand *l = (const struct last_errand *)job;
+
+        if (!job->dropped)
+                l->then(l->files, l->bearer);
+        free(job);
+}
+
+bool files_after_errands(struct files *f, struct account *account, uint64_t bearer, void (*then)(struct files *f, uint64_t bearer))
+{
+        struct last_errand *l = malloc(sizeof *l);
+
+        if (l == NULL)
+                return false;
+        *l = (struct last_errand){.job = {.work = do_nothing, .done = last_errand_done, .key = bearer, .user = account_user(account)},
+                                  .files = f, .bearer = bearer, .then = then};
+        lane_submit(f->lanes.slow, &l->job);
+        return true;
+}
+
 /* ---- looking paths up ---- */
 
 struct look_up {

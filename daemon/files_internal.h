@@ -22,6 +22,9 @@ struct files {
 void files_close_away(struct files *f, struct account *account, int fd, uint64_t key);
 void files_close_now(struct files *f, struct account *account, int fd);
 
+/* `then`, when all has been done on the lane that was asked for on the bearer until now; not after the lane's end. False: out of memory. */
+bool files_after_errands(struct files *f, struct account *account, uint64_t bearer, void (*then)(struct files *f, uint64_t bearer));
+
 /* A descriptor opened by path (expected, consumed) becomes the shared bearer, or gives way to it. */
 enum files_result files_take_opened(struct files *f, int fd, const struct file_identity *id, struct table_key *key, uint64_t *bearer, struct file_error *e);
 bool files_out_of_descriptors(const struct file_error *e);

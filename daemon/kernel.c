@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 
 /* A wait on a new description of the shared bearer's file. */
 struct fresh {
@@ -23,6 +24,7 @@ struct errand {
         enum oslock_result result;
         int error, fresh_fd;
         struct errand *next;    /* of the waits on their way */
+        LIST_ENTRY(errand) of_told;
 };
 
 struct kernel {
@@ -31,6 +33,7 @@ struct kernel {
         struct oslock_pool *local, *away;
         struct fresh *fresh;
         struct errand *waits;
+        LIST_HEAD(, errand) told;       /* unlocks and downgrades on their way: nobody is answered, but what they take away is not borne any more */
         kernel_done *done;
         void *arg;
 };
@@ -74,6 +77,7 @@ struct kernel *kernel_create(uv_loop_t *loop, struct files *files, struct lane *
         k->lane = lane;
         k->done = done;
         k->arg = arg;
+        LIST_INIT(&k->told);
         k->local = oslock_pool_create(loop, threads.local, on_wait_done, NULL, k);
         k->away = oslock_pool_create(loop, threads.away, on_wait_done, retry_on_lane, k);
         if (k->local == NULL || k->away == NULL) {
@@ -170,6 +174,11 @@ static void wait_arrived(struct errand *r)
         k->done(k->arg, r->op, OSLOCK_CANCELLED, 0, 0);
 }
 
+static bool is_told(const struct errand *r)
+{
+        return r->kind == ERRAND_UNLOCK || r->kind == ERRAND_DOWNGRADE;
+}
+
 static void errand_done(struct lane_job *job)
 {
         struct errand *r = (struct errand *)job;
@@ -180,6 +189,8 @@ static void errand_done(struct lane_job *job)
                 oslock_pool_tried(r->kernel->away, r->op, r->result, r->error);
         else if (!job->dropped && (r->kind == ERRAND_TRY || r->kind == ERRAND_CONVERT))
                 r->kernel->done(r->kernel->arg, r->op, r->result, r->error, 0);
+        if (!job->dropped && is_told(r))
+                LIST_REMOVE(r, of_told);
         free(r);
 }
 
@@ -196,6 +207,8 @@ static struct errand *send(struct kernel *k, enum errand_kind kind, uint64_t op,
                 r->next = k->waits;
                 k->waits = r;
         }
+        if (is_told(r))
+                LIST_INSERT_HEAD(&k->told, r, of_told);
         lane_submit(k->lane, &r->job);
         return r;
 }
@@ -282,7 +295,20 @@ void kernel_downgrade(struct kernel *k, uint64_t bearer)
 
 enum table_mode kernel_bears(const struct kernel *k, uint64_t bearer)
 {
-        return (enum table_mode)oslock_bears(files_fd(k->files, bearer));
+        enum table_mode mode = (enum table_mode)oslock_bears(files_fd(k->files, bearer));
+        const struct errand *r;
+
+        if (mode == TABLE_NONE || !files_is_away(k->files, bearer))
+                return mode;
+        /* What the system shows may be about to go: the thread has only not come to it yet. */
+        LIST_FOREACH(r, &k->told, of_told) {
+                if (r->bearer != bearer)
+                        continue;
+                if (r->kind == ERRAND_UNLOCK)
+                        return TABLE_NONE;
+                mode = TABLE_SH;
+        }
+        return mode;
 }
 
 void kernel_stats(const struct kernel *k, struct oslock_stats *out)

@@ -29,7 +29,7 @@ void kernel_lock(struct kernel *k, const struct table_effect *fx);      /* FX_OS
 void kernel_cancel(struct kernel *k, uint64_t op);                      /* FX_OS_CANCEL */
 void kernel_unlock(struct kernel *k, uint64_t bearer);
 void kernel_downgrade(struct kernel *k, uint64_t bearer);
-/* What a description bears by itself; asks nobody but our own kernel. */
+/* What a description bears by itself, less what is being taken away on the lane; asks nobody but our own kernel. */
 enum table_mode kernel_bears(const struct kernel *k, uint64_t bearer);
 void kernel_stats(const struct kernel *k, struct oslock_stats *out);
 

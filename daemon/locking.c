@@ -77,7 +77,10 @@ void locking_give_up(struct dispatch *d, const struct client *c, table_id lock, 
         engine_submit(d->engine, &ev);
 }
 
-/* Why a lock request cannot even be tried. True: it was refused. */
+/*
+ * Why a lock request cannot even be tried. True: it was refused. A claim never waits, and what it asks for the client has: after our restart new requests of
+ * the same user may have taken its place, and that must not cost a lock.
+ */
 static bool refuse_early(struct dispatch *d, const struct client *c, const struct pl_request *r, bool has_fd, int fd)
 {
         if (r->lock.fd && !has_fd)
@@ -98,9 +101,9 @@ static bool refuse_early(struct dispatch *d, const struct client *c, const struc
                 dispatch_refuse_limit(d, c, &r->id, "waiting_per_session", "this session has too many waiting requests");
         else if (c->grant_count >= PL_LOCKS_PER_SESSION_MAX)
                 dispatch_refuse_limit(d, c, &r->id, "locks_per_session", "this session holds too many locks");
-        else if (account_full(c->account, ACCOUNT_WAITING))
+        else if (r->lock.reclaim_token < 0 && account_full(c->account, ACCOUNT_WAITING))
                 dispatch_refuse_limit(d, c, &r->id, "waiting_per_uid", "this user's sessions have too many waiting requests");
-        else if (account_full(c->account, ACCOUNT_LOCKS))
+        else if (r->lock.reclaim_token < 0 ? account_full(c->account, ACCOUNT_LOCKS) : account_full_twice(c->account, ACCOUNT_LOCKS))
                 dispatch_refuse_limit(d, c, &r->id, "locks_per_uid", "this user's sessions hold too many locks");
         else
                 return false;

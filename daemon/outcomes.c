@@ -67,7 +67,7 @@ static void conclude(struct dispatch *d, struct request *q, const struct table_e
         if (fx->lock != 0 && g == NULL) {
                 g = registry_grant_add(&d->registry, q, fx->lock);
                 if (g == NULL) {
-                        locking_give_up(d, c, fx->lock, false);
+                        locking_give_up(d, c, fx->lock, fx->relock);    /* what its description bore before it keeps */
                         locking_refuse_for_memory(d, q);
                         return;
                 }

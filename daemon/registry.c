@@ -23,6 +23,7 @@ struct client *registry_client_add(struct registry *r, uint64_t id, struct sessi
         c->peer = *peer;
         c->account = account;
         TAILQ_INIT(&c->deferred);
+        LIST_INIT(&c->children);
         HASH_ADD(hh, r->clients, id, sizeof c->id, c);
         if (c->hh.tbl == NULL) {
                 free(c);

@@ -39,8 +39,10 @@ struct client {
         struct account *account;        /* NULL: it counts for nobody */
         int64_t command_at_ms;          /* when peer.command was looked up last; 0: when it connected */
         bool spoke, concurrent;
-        uint64_t claimed_parent;        /* it has said that this is its parent, who was not there; 0: none */
-        LIST_ENTRY(client) orphaned;    /* of those that have a claimed_parent */
+        uint64_t claimed_parent;        /* it has said that this is its parent; 0: none */
+        struct client *parent;          /* that one; NULL: not there, or another user's */
+        LIST_HEAD(, client) children;
+        LIST_ENTRY(client) of_parent;   /* of its parent's children, or of the orphans if it has a claimed_parent alone */
         bool held_up;                   /* a path of an earlier request is being looked up off the loop: later ones wait in `deferred` */
         bool releasing;                 /* nothing is looked up any more, but not all that was deferred is carried out yet */
         bool gone;                      /* nobody reads its replies */

@@ -245,8 +245,8 @@ PORTALOCK_API int portalock_unlock_start(portalock_file *f, void (*done)(void *a
 
 /*
  * Give up the lock, by closing only, never by LOCK_UN: a child that inherited the descriptor keeps it. A request under way is taken back without
- * report. Waits for the daemon's answer, a second at most, so that the lock is free on return; with PORTALOCK_CONNECT_CONCURRENT it does not
- * wait. NULL is allowed.
+ * report. Waits for the daemon's answer, a second at most, so that the lock is free on return; with PORTALOCK_CONNECT_CONCURRENT, or
+ * while the session looks for its daemon, it does not wait. NULL is allowed.
  */
 PORTALOCK_API void portalock_close(portalock_file *f);
 

@@ -255,16 +255,16 @@ bool store_introduce(struct table *t, uint64_t id, uint64_t parent, bool concurr
                 store_leave_session(t, id);
                 return false;
         }
+        if (p != NULL)
+                p->count++;     /* before it leaves the old one, which may be the same and have nothing else */
         leave_parent(t, s);     /* if it has said so before */
         led = store_leads(s);
         s->count += !s->introduced;
         s->introduced = true;
         s->concurrent = concurrent;
         s->parent = p;
-        if (p != NULL) {
-                p->count++;
+        if (p != NULL)
                 LIST_INSERT_HEAD(&p->children, s, of_parent);
-        }
         tell_queues(s, led);
         return true;
 }

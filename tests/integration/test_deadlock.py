@@ -135,6 +135,26 @@ class Deadlock(DaemonTest):
         gone.close()
         self.wait(self.client(parent=gone.session), self.x)
 
+    def test_a_parent_whose_connection_broke_is_waited_for_again_when_it_is_back(self):
+        p = self.client(parent=0)
+        id = p.session
+        c = self.client(parent=id)
+        g = self.client(parent=c.session)
+        for _ in range(2):  # its child remembers it, however often that happens
+            p.close()
+            p = self.client()
+            while p.call("hello", {"session": id})["session"] != id:  # its end is not noticed yet
+                p.close()
+                p = self.client()
+            p.lock(self.x, EX)
+            self.assertEqual(self.refusal(g, self.x), [(self.x, EX), (None, None), (None, None)])
+        p.close()
+        c.close()
+        p = self.client()
+        p.call("hello", {"session": id})
+        p.lock(self.x, EX)
+        self.wait(g, self.x)  # its child is gone, who bound the two together
+
     def test_a_child_that_has_ended_is_waited_for_no_more(self):
         p = self.client(parent=0)
         child = self.client(parent=p.session)

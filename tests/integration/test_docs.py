@@ -5,15 +5,18 @@ PORTALOCK_DOCS names another folder of documents, to see these tests fail on a d
 
 import fcntl
 import json
+import math
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import unittest
 
-from wire import PATIENCE, Daemon
+from users import ALICE, BOB, UsersTest
+from wire import PATIENCE, PORTALOCKD, Daemon
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DOCS = os.environ.get("PORTALOCK_DOCS", os.path.join(SOURCE, "docs"))
@@ -66,6 +69,9 @@ class Document:
 
     def examples(self):
         return [Example(*rest) for language, *rest in self.blocks if language == "session"]
+
+    def examples_of_two_users(self):
+        return [Example(*rest) for language, *rest in self.blocks if language == "session of two users"]
 
     def rows(self, heading, *columns):
         """The rows of a chapter's table with these columns, as lists of cells; [] if it has no table."""
@@ -153,7 +159,7 @@ class Matcher:
             return got == f"break by {command()}[{os.getpid()}] (uid {os.getuid()})"
         if key in ANY_TEXT:
             return isinstance(got, str) and got != ""
-        if key in DIGITS:
+        if key in DIGITS and want is not None:
             return isinstance(got, str) and got.isdecimal()
         if key == "next":
             self.texts[want] = got
@@ -182,7 +188,7 @@ class Matcher:
                 raise Mismatch(f"{at}: {want!r} is documented, {got!r} came")
 
     def identity(self, got, at):
-        if {"path", "device", "inode"} <= got.keys():
+        if {"path", "device", "inode"} <= got.keys() and got["path"] is not None:
             status = os.stat(got["path"])
             if (got["device"], got["inode"]) != (str(status.st_dev), str(status.st_ino)):
                 raise Mismatch(f"{at}: not the file's device and inode")
@@ -240,9 +246,9 @@ class Run:
         (r"close the connection", "hang_up"),
     )
 
-    def __init__(self, daemon, example):
+    def __init__(self, daemon, example, matcher=None):
         self.daemon, self.example = daemon, example
-        self.matcher = Matcher(daemon.folder)
+        self.matcher = matcher or Matcher(daemon.folder)
         self.connections = {}
         self.fds = {}
 
@@ -353,6 +359,43 @@ def play(example):
         raise AssertionError(f"the daemon ended with {code}")
 
 
+class MatcherOfUsers(Matcher):
+    """Of two users: the document's uids are theirs, pids those of their processes."""
+
+    UIDS = {1000: ALICE, 1001: BOB}
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.pids = {}  # uid -> pid
+
+    def compare(self, want, got, key=None, at="the line"):
+        super().compare(want, got, key, at)
+        if isinstance(got, dict) and "pid" in got and got["pid"] != self.pids[got["uid"]]:
+            raise Mismatch(f"{at}: not the pid of that user's process")
+
+    def varies(self, key, want, got):
+        if key == "pid":
+            return got in self.pids.values()
+        if key == "uid":
+            return got == self.UIDS[want]
+        return super().varies(key, want, got)
+
+
+class RunOfUsers(Run):
+    """An example of a daemon for all users: connection 1 is Alice's, 2 is Bob's."""
+
+    def __init__(self, test, example):
+        super().__init__(test.daemon, example, MatcherOfUsers(test.base))
+        self.test = test
+
+    def connection(self, who):
+        if who not in self.connections:
+            user = self.test.user({"1": ALICE, "2": BOB}[who])
+            self.matcher.pids[user.uid] = user.pid
+            self.connections[who] = Connection(user)
+        return self.connections[who]
+
+
 def method_table():
     """{method: [members]} of protocol/method.c."""
     source = read(SOURCE, "protocol", "method.c")
@@ -365,16 +408,18 @@ def error_table():
     return {int(code): name for code, name in re.findall(r"X\((-?\d+), (\w+), \"", read(SOURCE, "protocol", "error.h"))}
 
 
+def product(text):
+    """Of a constant as C has it: "(256u * 1024u)"."""
+    return math.prod(int(re.fullmatch(r"(\d+)[uUlL]*", factor.strip())[1]) for factor in text.strip("()").split("*"))
+
+
 def limit_table():
     """{name: number} of protocol/wire.h."""
     limits = {}
     for line in read(SOURCE, "protocol", "wire.h").splitlines():
         m = re.fullmatch(r"#define PL_(\w+)\s+(\S.*?)\s*(/\*.*)?", line)
         if m:
-            product = 1
-            for factor in m[2].strip("()").split("*"):
-                product *= int(re.fullmatch(r"(\d+)[uUlL]*", factor.strip())[1])
-            limits[m[1]] = product
+            limits[m[1]] = product(m[2])
     return limits
 
 
@@ -386,6 +431,25 @@ def event_names():
             source = read(SOURCE, "daemon", name)
             names.update(re.findall(r'\b(?:watch_request|watch_grant|locking_ended)\(d, [^";]*"(\w+)"', source))
     return names
+
+
+def daemon_source(*names):
+    names = names or [n for n in sorted(os.listdir(os.path.join(SOURCE, "daemon"))) if n.endswith(".c")]
+    return "".join(read(SOURCE, "daemon", name) for name in names)
+
+
+def limit_names():
+    """What may stand in data.limit."""
+    names = set(re.findall(r'dispatch_refuse_limit\([^"{]*"(\w+)"', daemon_source()))
+    names.update(re.findall(r'\*text = "(\w+)"', daemon_source("dispatch.c", "session.c")))
+    names.update(re.findall(r'->limit, sizeof \w+->limit, "(\w+)"', "".join(read(SOURCE, "protocol", n) for n in ("message.c", "frame.c"))))
+    return names
+
+
+def account_table():
+    """{what: number} of daemon/account.h."""
+    source = read(SOURCE, "daemon", "account.h")
+    return {name.lower(): product(number) for name, number in re.findall(r"#define ACCOUNT_(\w+)_MAX (\d+|\([^)]*\))", source)}
 
 
 def code_names(text):
@@ -499,6 +563,35 @@ class Protocol(unittest.TestCase):
         for row in rows:
             self.assertTrue(row[2], row)
 
+    def test_the_limits_of_a_user_are_those_of_account_h(self):
+        rows = {code_names(r[0])[0]: r[1:] for r in self.document.rows("Limits for each user", "limit", "at most", "one past it")}
+        self.assertEqual(set(rows), {name for name in limit_names() if name.endswith("_per_uid")})
+        self.assertEqual(len(rows), 6)
+        numbers = account_table()
+        self.assertEqual(len(numbers), 5)
+        for name, (at_most, past) in rows.items():
+            number = numbers.get(name.removesuffix("_per_uid"), numbers["backlog_bytes"] if name.startswith("backlog") else None)
+            self.assertEqual(re.findall(r"\d+", at_most), [] if number is None else [str(number)], name)
+            self.assertTrue(past)
+
+    def test_every_name_of_a_limit_is_listed_with_the_errors(self):
+        item = re.search(r"^- `limit`: which:(.*?)^- ", self.document.chapters["Errors"], re.M | re.S)[1]
+        names = re.findall(r'"(\w+)"', item)
+        self.assertEqual(sorted(names), sorted(limit_names()))
+        self.assertGreaterEqual(len(names), 14)
+
+    def test_what_is_shown_of_others_is_what_the_source_writes(self):
+        rows = self.document.rows("A daemon for all users", "members", "of your own uid", "of another")
+        shown, null, left_out, files = (set(code_names(r[0])) for r in rows)
+        source = daemon_source("rows.c", "listing.c", "watch.c")
+        secret = set(re.findall(r'rows_secret\([^;]*?"(\w+)"', source))
+        if_own = set(re.findall(r'if \([^;{]*?own[^;{]*?\)\s+pl_write_\w+\([^;]*?"(\w+)"', source))
+        self.assertEqual(null, secret | (if_own & {"lock", "token"}))
+        self.assertEqual(left_out, if_own - {"lock", "token"})
+        self.assertEqual(files, {"path", "device", "inode", "outside"})
+        written = set(re.findall(r'pl_write_\w+\([^;]*?"(\w+)"', source)) - {"holders", "locks", "next", "dropped"}
+        self.assertEqual(shown, written - null - left_out - files)
+
     def test_links_lead_somewhere(self):
         text = read(DOCS, "protocol.md")
         anchors = {h.lower().replace(" ", "-") for h in self.document.chapters}
@@ -523,8 +616,21 @@ class Protocol(unittest.TestCase):
         self.assertEqual((done.returncode, code), (0, 0))
 
 
+class System(UsersTest):
+    """The examples of a daemon for all users, with two of them."""
+
+    def test_every_example_is_what_the_daemon_does(self):
+        examples = Document(os.path.join(DOCS, "protocol.md")).examples_of_two_users()
+        self.assertEqual(len(examples), 1)  # each needs a daemon of its own
+        run = RunOfUsers(self, examples[0])
+        try:
+            run.play()
+        finally:
+            run.close()
+
+
 class Manual(unittest.TestCase):
-    """docs/man/lockctl.1: a subcommand is what `.SS NAME` or the line behind `.TP` names in bold in the chapter COMMANDS."""
+    """The manual pages. In lockctl.1 a subcommand is what `.SS NAME` or the line behind `.TP` names in bold in the chapter COMMANDS."""
 
     def help(self, *names):
         return subprocess.run([LOCKCTL, "help", *names], stdout=subprocess.PIPE, check=True, text=True, timeout=PATIENCE).stdout
@@ -550,6 +656,53 @@ class Manual(unittest.TestCase):
             self.assertEqual([o for o in re.findall(r"--[a-z\-]+", text) if o not in page], [], command)
             columns = text.split("columns:\n")[1:]
             self.assertEqual([c for c in re.findall(r"^  ([A-Z\-]+) ", "".join(columns), re.M) if f".TP\n{c}\n" not in page.replace(".TP 10", ".TP")], [])
+
+    def page(self, name):
+        return read(DOCS, "man", name).replace("\\-", "-")
+
+    def chapter(self, name, heading):
+        return re.search(rf"^\.SH {heading}\n(.*?)(?=^\.SH |\Z)", self.page(name), re.M | re.S)[1]
+
+    def test_the_exit_codes_of_lockctl_are_those_of_its_source(self):
+        codes = set(map(int, re.findall(r"\bEXIT_\w+ = (\d+)", read(SOURCE, "client", "lockctl", "lockctl.h"))))
+        self.assertGreaterEqual(len(codes), 11)
+        self.assertEqual(list(map(int, re.findall(r"^\.TP.*\n(\d+)$", self.chapter("lockctl.1", "EXIT STATUS"), re.M))), sorted(codes | {0}))
+
+    def test_the_exit_codes_of_portalockd_are_those_of_its_source(self):
+        codes = re.findall(r"\bDAEMON_EXIT_\w+ = (\d+)", read(SOURCE, "daemon", "daemon.h"))
+        self.assertEqual(re.findall(r"^\.TP.*\n(\d+)$", self.chapter("portalockd.1", "EXIT STATUS"), re.M), codes)
+        self.assertEqual(len(codes), 4)
+
+    def test_the_options_of_portalockd_are_those_of_its_help(self):
+        text = subprocess.run([PORTALOCKD, "--help"], stdout=subprocess.PIPE, check=True, text=True, timeout=PATIENCE).stdout
+        options = re.findall(r"^  (--[a-z\-]+)", text, re.M)
+        self.assertGreaterEqual(len(options), 10)
+        self.assertEqual(sorted(re.findall(r"--[a-z\-]+", "\n".join(self.chapter("portalockd.1", "OPTIONS").split(".TP\n")[1:]))), sorted(options))
+        synopsis = set(re.findall(r"--[a-z\-]+", self.chapter("portalockd.1", "SYNOPSIS")))
+        self.assertEqual(synopsis, set(options) - {"--version", "--help"})
+
+    def test_what_is_read_from_the_environment_is_documented(self):
+        for page, folders in (("portalockd.1", ("daemon", "protocol")), ("lockctl.1", ("client", "protocol"))):
+            names = set()
+            for folder in folders:
+                for where, _, files in os.walk(os.path.join(SOURCE, folder)):
+                    for name in files:
+                        if name.endswith(".c"):
+                            names.update(re.findall(r'getenv\("(\w+)"\)', read(where, name)))
+            self.assertGreaterEqual(len(names), 4)
+            documented = set(re.findall(r"^\.BR? (\w+)", self.chapter(page, "ENVIRONMENT"), re.M))
+            self.assertEqual(names - documented, set(), page)
+
+    def test_what_lockctl_tells_its_command_is_documented(self):
+        told = set(re.findall(r'setenv\("(\w+)"', read(SOURCE, "client", "lockctl", "run.c")))
+        self.assertEqual(len(told), 3)
+        self.assertLessEqual(told, set(re.findall(r"^\.B (\w+)", self.chapter("lockctl.1", "ENVIRONMENT"), re.M)))
+
+    @unittest.skipUnless(shutil.which("groff"), "needs groff")
+    def test_the_pages_are_formatted_without_a_warning(self):
+        for name in ("lockctl.1", "portalockd.1"):
+            done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", os.path.join(DOCS, "man", name)], capture_output=True, text=True, timeout=PATIENCE)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from wire import PATIENCE, Daemon, DaemonTest, is_free
 
 EX, SH, NB = "LOCK_EX", "LOCK_SH", "LOCK_NB"
 DEFERRED_MAX = 256
+LANE_THREADS = 32
 
 
 class Hanging(DaemonTest):
@@ -80,6 +81,36 @@ class Hanging(DaemonTest):
         a.unlock(a.reply(by_path)["lock"])
         a.unlock(a.reply(by_fd)["lock"])
         self.await_free(self.away)
+
+    def take_all_threads(self):
+        """Of the lane: from now on nothing is done there."""
+        self.fs.hang(OPEN)
+        for _ in range(LANE_THREADS):
+            self.client().start_lock(self.fs.path("file2"), SH)
+        self.fs.await_hanging(LANE_THREADS)
+
+    def test_a_lock_comes_after_the_unlock_of_its_description_that_is_still_under_way(self):
+        a, fd = self.client(), self.open_away()
+        lock = a.lock(None, EX, fd)["lock"]
+        self.take_all_threads()
+        self.assertTrue(a.unlock(lock))
+        again = a.start_lock(None, EX, fd)
+        a.ping()
+        self.assertEqual(a.replies, {})  # the kernel's lock is there still, but it is on its way out
+        self.others_are_served()
+        self.fs.go_on()
+        lock = a.reply(again)["lock"]
+        self.assertFalse(is_free(self.away, fcntl.LOCK_SH))
+        self.assertTrue(a.unlock(lock))
+
+    def test_nor_is_it_given_back_to_whoever_claims_it(self):
+        a, fd = self.client(), self.open_away()
+        held = a.lock(None, EX, fd)
+        self.take_all_threads()
+        self.assertEqual(self.client().call("break", {"lock": held["lock"]}), {})
+        claim = {"fd": True, "flags": [EX], "reclaim": {"token": held["token"], "mode": EX}}
+        self.assertEqual(a.refuse("lock", claim, fd).code, 5)
+        self.fs.go_on()
 
     def test_cancel_and_end_while_an_outsider_has_it_leave_no_ghost(self):
         a, b = self.client(), self.client()

@@ -239,7 +239,7 @@ static void a_withdrawn_request_is_not_asked_again(void **state)
         UNTIL(later.count == 1, both, 2);
         assert_int_equal(later.result, PORTALOCK_E_CANCELLED);
         portalock_close(other);
-        assert_true(is_free(f->path));
+        UNTIL(is_free(f->path), both, 2);       /* its claim may have been under way: then it is given up when that is answered */
         portalock_close(file);
 }
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 import unittest
 
-from wire import PATIENCE, Client, Daemon
+from wire import PATIENCE, Client, Daemon, is_free
 
 EX, SH, EX_NB = "LOCK_EX", "LOCK_SH", "LOCK_EX|LOCK_NB"
 FAULTY = os.environ.get("PORTALOCKD_FAULT", "portalockd_fault")
@@ -236,6 +236,34 @@ class Starved(unittest.TestCase):
             a.result(waits)
             a.get("unlock", {"lock": lock, "close": True})
             os.unlink(path)
+
+        self.starve_all(scenario)
+
+    def test_a_claim_that_fails_takes_nothing_away(self):
+        path = self.daemon.file("c")
+
+        def scenario():
+            a = self.client()
+            borne = self.open("c")
+            fcntl.flock(borne, fcntl.LOCK_EX)  # as by a daemon that died
+            a.get_lock("/label", EX, borne, reclaim={"token": 1, "mode": EX})
+            a.get("ping")
+            self.assertFalse(is_free(path))
+
+        self.starve_all(scenario)
+
+    def test_parents_and_children(self):
+        def scenario():
+            ids = []
+            for parent in (None, 0, 1):
+                c = Resilient(self.daemon.path)
+                self.clients.append(c)
+                claims = {"parent": ids[parent]} if parent is not None else {}
+                ids.append((c.get("hello", {"concurrent": parent == 1, **claims}) or {}).get("session", 1))
+            self.close(self.clients[1])
+            back = Resilient(self.daemon.path)
+            self.clients.append(back)
+            back.get("hello", {"session": ids[1], "parent": ids[0]})
 
         self.starve_all(scenario)
 

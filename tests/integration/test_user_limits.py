@@ -147,6 +147,9 @@ class Many(Limits):
                 c.reply(i + 1)
         one_more = self.user(ALICE)
         self.assertEqual(self.limit(one_more.refusal(one_more.start_lock(None, SH, fds[0]))), "locks_per_uid")
+        token = one_more.call("list", {"limit": 1})["locks"][0]["holders"][0]["token"]
+        claimed = one_more.lock(None, SH, fds[0], reclaim={"token": token, "mode": SH})  # others may have taken the place of what he had
+        self.assertTrue(one_more.unlock(claimed["lock"]))
         self.assertEqual(self.gauge("locks"), self.LOCKS)
         self.bob_is_served()
         sessions[0].call("unlock", {"lock": sessions[0].call("list", {"session": self.session(sessions[0]), "limit": 1})["locks"][0]["holders"][0]["lock"]})
@@ -258,7 +261,10 @@ class Waiting(Limits):
         holder = self.user(0)
         held = self.open(self.file())
         holder.lock(None, EX, held)
-        alice, second = self.user(ALICE), self.user(ALICE)
+        alice, second, before = (self.user(ALICE) for _ in range(3))
+        borne = self.open(self.file("borne"))
+        token = before.lock(None, EX, borne)["token"]
+        before.close()
         for _ in range(self.WAITING):
             fd = os.open(self.file(), os.O_RDWR)
             alice.start_lock(None, SH, fd)
@@ -266,6 +272,7 @@ class Waiting(Limits):
         self.await_gauge("waiting", self.WAITING, self.WAITING)
         fd = self.open(self.file())
         self.assertEqual(self.limit(second.refusal(second.start_lock(None, SH, fd))), "waiting_per_uid")
+        self.assertEqual(second.lock(None, EX, borne, reclaim={"token": token, "mode": EX})["token"], token)  # it never waits
         self.bob_is_served()
         self.assertEqual(self.bob.busy(None, EX_NB, self.open(self.file())).code, 1)
         alice.call("cancel", {"id": 1})

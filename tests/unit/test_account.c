@@ -67,6 +67,13 @@ static void a_descriptor_is_said_to_be_free_only_when_there_was_none(void **stat
         account_add(a, ACCOUNT_DESCRIPTORS);
         account_add(a, ACCOUNT_DESCRIPTORS);
         assert_true(account_full(a, ACCOUNT_DESCRIPTORS));
+        account_add(a, ACCOUNT_DESCRIPTORS);
+        assert_false(account_full_twice(a, ACCOUNT_DESCRIPTORS));
+        account_add(a, ACCOUNT_DESCRIPTORS);
+        assert_true(account_full_twice(a, ACCOUNT_DESCRIPTORS));
+        account_remove(a, ACCOUNT_DESCRIPTORS);
+        account_remove(a, ACCOUNT_DESCRIPTORS);
+        freed = 0;
         account_remove(a, ACCOUNT_DESCRIPTORS);
         assert_int_equal(freed, 1);
         account_remove(a, ACCOUNT_DESCRIPTORS);

@@ -241,6 +241,17 @@ static void nobody_is_his_own_ancestor(void **state)
         trace_expect(t, "B has EX of x\nA waits for x\n");
 }
 
+static void a_parent_may_be_told_of_twice(void **state)
+{
+        struct trace *t = *state;
+
+        trace_introduce(t, 'B', 'A', false);    /* of whom nothing else is known: the child alone keeps its record */
+        trace_introduce(t, 'B', 'A', false);
+        trace_lock_file(t, 'A', 'x', EX, FOREVER);
+        trace_lock_file(t, 'B', 'x', EX, FOREVER);
+        trace_expect(t, "A has EX of x\nB deadlock: B waits for x, A waits for B\n");
+}
+
 static void an_upgrade_waits_for_a_sharer_that_waits_for_its_session(void **state)
 {
         struct trace *t = *state;
@@ -533,6 +544,7 @@ int main(void)
                 HISTORY(a_parent_that_comes_back_after_its_child_closes_a_circle),
                 HISTORY(a_parent_that_is_concurrent_does_not_wait),
                 HISTORY(nobody_is_his_own_ancestor),
+                HISTORY(a_parent_may_be_told_of_twice),
                 HISTORY(an_upgrade_waits_for_a_sharer_that_waits_for_its_session),
                 HISTORY(an_upgrade_gets_before_a_sharer),
                 HISTORY(one_that_may_not_wait_is_refused_and_no_deadlock),
