@@ -161,7 +161,9 @@ class Chaos(unittest.TestCase):
         if pid is not None:
             send(pid, signal.SIGTERM)
             self.eventually(lambda: daemon_pid(self.socket) is None, "the last daemon does not end")
+        # Who is killed while it looks for leaks at its end leaves such a line.
         reports = "".join(self.text(n) for n in os.listdir(self.folder) if n.startswith("sanitizer"))
+        reports = re.sub(r"==\d+==Unable to get registers from thread \d+\.\n", "", reports)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.assertEqual(reports, "")
 
