@@ -268,6 +268,7 @@ int daemon_run(const struct daemon_options *options)
                 r = -ENOMEM;
         if (r == 0) {
                 init_handles(d);        /* after recall(): until signals are caught they end a daemon that nobody knows yet */
+                errno = ENOMEM;         /* not everything that fails for want of memory or threads says so */
                 r = build(d) ? 0 : -errno;
         }
         if (r != 0) {

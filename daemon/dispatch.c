@@ -156,8 +156,9 @@ static bool asked_for(void *arg, uint64_t device, uint64_t inode)
 
         if (table_any_bearer(engine_table(d->engine), (struct table_key){.device = device, .inode = inode}) != 0)
                 return true;
-        TAILQ_FOREACH(k, &d->lists, entry) {
-                if (k->incoming.request.list.path != NULL && k->key.device == device && k->key.inode == inode)
+        /* Those with a key come first. Whose paths we do not open have none: thousands of lists of theirs are not gone through for each of the system's rows. */
+        for (k = TAILQ_FIRST(&d->lists); k != NULL && k->has_key; k = TAILQ_NEXT(k, entry)) {
+                if (k->key.device == device && k->key.inode == inode)
                         return true;
         }
         return false;

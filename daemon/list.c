@@ -40,8 +40,11 @@ static void known(struct dispatch *d, struct client *c, struct incoming *in, con
         /* One at a time: many that wait would all be answered at once, however much that is. */
         if (in->request.list.outside && c->list_waits == NULL && outside_refresh(d->outside) && (k = kept_add(&d->lists, d, c, in)) != NULL) {
                 k->has_key = key != NULL;
-                if (key != NULL)
+                if (key != NULL) {
                         k->key = *key;
+                        TAILQ_REMOVE(&d->lists, k, entry);
+                        TAILQ_INSERT_HEAD(&d->lists, k, entry); /* asked_for() looks at these alone */
+                }
                 c->list_waits = k;
                 return;
         }

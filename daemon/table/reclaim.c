@@ -6,7 +6,8 @@
  * have come and gone meanwhile. A claim never queues; new requests are kept out by the kernel until it comes.
  *
  * The kernel may have more than is claimed: an upgrade was granted, or a downgrade not yet done, when the daemon died before its answer. Then it is brought
- * down to what the client knows of, which has no gap.
+ * down to what the client knows of, which has no gap; unless another session has claimed all of it, by the same description: one lock is one for all of
+ * them, and that one's must not become less behind its back.
  */
 #include "internal.h"
 
@@ -53,6 +54,7 @@ static struct holder *join(struct table *t, struct request *q, enum table_mode m
 void reclaim(struct table *t, struct request *q, const struct request *other, const struct table_event *ev)
 {
         enum table_mode mode = borne(q, other, ev);
+        size_t before = q->bearer->holders;
         struct holder *h;
 
         if (ev->shared || mode < ev->claims) {
@@ -61,7 +63,7 @@ void reclaim(struct table *t, struct request *q, const struct request *other, co
         }
         table_raise_numbers(t, ev->claimed_token);
         h = join(t, q, mode, ev->claimed_token);
-        if (ev->claims == TABLE_SH)
-                queue_downgrade(t, h);
+        if (ev->claims == TABLE_SH && (before == 0 || h->bearer->holders == before))
+                queue_downgrade(t, h);  /* it has not just joined others */
         queue_regrant(t, q, h);
 }

@@ -181,6 +181,18 @@ static void refuse_co_holders_deadlocks(struct table *t, struct resource *r, con
         }
 }
 
+/* By this request nobody waits for anybody: most are such, and the search, which looks at all that their session has, is spared. */
+static bool is_unopposed(const struct request *q)
+{
+        const struct resource *r = q->resource;
+
+        if (r->waiter_count > 1)
+                return false;
+        if (q->upgrade != NULL)
+                return r->holder_count == (q->bearer->shared ? 1 : q->bearer->holders);
+        return (q->mode == TABLE_SH ? r->exclusive_count : r->holder_count) == 0;
+}
+
 static void enter_queue(struct table *t, struct request *q)
 {
         struct session_records *s = q->records;
@@ -188,7 +200,8 @@ static void enter_queue(struct table *t, struct request *q)
 
         touch(&touched, r);
         queue_insert(t, q);
-        refuse_deadlocks(t, s, &touched);
+        if (!is_unopposed(q))
+                refuse_deadlocks(t, s, &touched);
         if (r->upgrader == q)
                 refuse_co_holders_deadlocks(t, r, q, &touched);
         pump_touched(t, touched);

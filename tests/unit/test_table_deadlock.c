@@ -439,6 +439,7 @@ static void a_long_circle_is_shown_in_part(void **state)
 struct crowd {
         struct table *table;
         struct table_effects fx;
+        size_t visits;          /* of the last request, before the kernel answered */
 };
 
 /* Everybody by path; a try of the system succeeds at once. The outcome of this request, or -1: it waits. */
@@ -450,6 +451,7 @@ static int ask(struct crowd *c, uint64_t session, uint64_t inode, enum table_mod
 
         c->fx.count = 0;
         table_step(c->table, &ev, &c->fx);
+        c->visits = table_search_visits(c->table);
         for (i = 0; i < c->fx.count; i++) {
                 if (c->fx.items[i].kind == FX_REPLY)
                         return (int)c->fx.items[i].outcome;
@@ -525,6 +527,23 @@ static void a_crowd_that_has_other_locks_is_gone_through_once(void **state)
         leave(&c);
 }
 
+static void the_locks_of_a_session_do_not_make_its_next_one_slow(void **state)
+{
+        struct crowd c = gather();
+        uint64_t i;
+
+        (void)state;
+        for (i = 0; i < MANY; i++) {
+                assert_int_equal(ask(&c, HOLDER, FREE + i, i % 2 == 0 ? EX : SH, 0), OUT_GRANTED);
+                assert_true(c.visits < 10);
+        }
+        for (i = 1; i < MANY; i += 1000) {
+                assert_int_equal(ask(&c, HOLDER, FREE + i, EX, 0), OUT_GRANTED);
+                assert_true(c.visits < 10);
+        }
+        leave(&c);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -557,6 +576,7 @@ int main(void)
                 cmocka_unit_test(a_long_circle_is_shown_in_part),
                 cmocka_unit_test(ten_thousand_who_share_and_ten_thousand_who_wait_cost_nothing),
                 cmocka_unit_test(a_crowd_that_has_other_locks_is_gone_through_once),
+                cmocka_unit_test(the_locks_of_a_session_do_not_make_its_next_one_slow),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

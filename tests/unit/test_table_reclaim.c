@@ -54,6 +54,19 @@ static void more_than_is_claimed_is_brought_down(void **state)
         assert_int_equal(t->tokens[0], OLD);
 }
 
+static void but_not_under_a_co_holder_who_has_claimed_it(void **state)
+{
+        struct trace *t = *state;
+
+        trace_claim(t, 'A', 7, EX, OLD, EX);    /* it had upgraded what both share */
+        trace_claim(t, 'B', 7, SH, OLD, EX);    /* and B has never heard of that */
+        trace_lock(t, 'C', SH, AT_ONCE);
+        trace_expect(t, "A still has EX\nB still has EX\nC refused\n");
+        trace_unlock(t, 'A', false);
+        trace_claim(t, 'B', 7, SH, OLD, EX);
+        trace_expect(t, "kernel: downgrade\nB still has SH\n");
+}
+
 static void a_lock_by_path_ends_with_its_daemon(void **state)
 {
         struct trace *t = *state;
@@ -214,6 +227,7 @@ int main(void)
                 HISTORY(what_it_does_not_bear_is_lost_even_if_it_is_free),
                 HISTORY(a_lost_claim_does_not_push_the_tokens),
                 HISTORY(more_than_is_claimed_is_brought_down),
+                HISTORY(but_not_under_a_co_holder_who_has_claimed_it),
                 HISTORY(a_lock_by_path_ends_with_its_daemon),
                 HISTORY(who_claims_the_same_description_joins_with_its_token),
                 HISTORY(a_claim_never_queues_behind_those_who_wait_for_it),
