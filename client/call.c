@@ -14,7 +14,7 @@ void wait_until(struct portalock_session *s, const bool *over)
                 if (*over)
                         return;
                 timeout = portalock_timeout(s);
-                os_wait(portalock_fd(s), (portalock_events(s) & PORTALOCK_WRITABLE) != 0, timeout < 0 ? NEVER : os_now_ms() + timeout);
+                os_wait(s, timeout < 0 ? NEVER : os_now_ms() + timeout);
         }
 }
 

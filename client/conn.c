@@ -18,7 +18,7 @@ int conn_flush(struct portalock_session *s)
 {
         struct passed *p;
         size_t end;
-        ssize_t n;
+        int64_t n;
         int fd;
 
         while (s->out_sent < s->out.len) {
@@ -31,7 +31,7 @@ int conn_flush(struct portalock_session *s)
                 }
                 if (p != NULL)
                         end = p->offset;        /* one descriptor a message */
-                n = os_send(s->fd, s->out.data + s->out_sent, end - s->out_sent, fd);
+                n = os_send(s, s->out.data + s->out_sent, end - s->out_sent, fd);
                 if (n == -EAGAIN)
                         return 0;
                 if (n < 0)
@@ -48,13 +48,13 @@ int conn_receive(struct portalock_session *s)
 {
         char *room;
         size_t want;
-        ssize_t n;
+        int64_t n;
 
         for (;;) {
                 want = pl_frame_reserve(&s->frame, READ_BYTES, &room);
                 if (want == 0)
                         return -1;
-                n = os_receive(s->fd, room, want);
+                n = os_receive(s, room, want);
                 if (n <= 0)
                         return n == -EAGAIN ? 0 : -1;
                 pl_frame_commit(&s->frame, (size_t)n);
@@ -111,9 +111,7 @@ void conn_close(struct portalock_session *s)
 {
         struct passed *p;
 
-        if (s->fd >= 0)
-                os_close(s->fd);
-        s->fd = -1;
+        os_hang_up(s);
         while ((p = TAILQ_FIRST(&s->passed)) != NULL)
                 drop_passed(s, p);
         s->out.len = s->out_sent = 0;

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define CONNECT_MAX_MS 10000
 #define PAUSE_MAX_MS 64
@@ -124,7 +123,7 @@ static void try_connect(struct portalock_session *s)
 
         if (fd >= 0) {
                 if (pl_address_check_server(&s->address, fd, &s->daemon_pid) != 0) {
-                        os_close(fd);
+                        pl_address_close(fd);
                         connect_ended(s, client_fail(s, PORTALOCK_E_DENIED, "%s", s->address.text));
                         return;
                 }
@@ -166,21 +165,20 @@ static bool heard_ready(struct portalock_session *s)
 
 static void stop_listening(struct portalock_session *s)
 {
-        os_close(s->report_fd);
-        s->report_fd = -1;
+        os_hang_up(s);
         s->words[s->words_len] = '\0';
         s->words[strcspn(s->words, "\n")] = '\0';
 }
 
 static void listen_to_start(struct portalock_session *s)
 {
-        ssize_t n;
+        int64_t n;
 
         for (;;) {
                 /* Of a line that is too long the beginning is kept, which says what the matter is; a path may be 4095 bytes. */
                 if (s->words_len == sizeof s->words - 1)
                         s->words_len = s->words[s->words_len - 1] == '\n' ? 0 : sizeof s->words / 2;
-                n = os_read_report(s->report_fd, s->words + s->words_len, sizeof s->words - 1 - s->words_len);
+                n = os_read_report(s, s->words + s->words_len, sizeof s->words - 1 - s->words_len);
                 if (n == -EAGAIN)
                         break;
                 if (n > 0)
@@ -271,21 +269,25 @@ int portalock_connect_start(const char *client, int flags, void (*done)(void *ar
         if (s == NULL)
                 return PORTALOCK_E_NO_MEMORY;
         s->fd = s->report_fd = -1;
-        s->owner = getpid();
+        s->owner = os_process_id();
         s->earliest_ms = NEVER;
         s->state = SESSION_PAUSING;
         s->connect_deadline_ms = os_now_ms() + CONNECT_MAX_MS;
         s->reconnect_ms = reconnect_ms();
-        s->jitter = (uint32_t)getpid() * 2654435761u ^ (uint32_t)os_now_ms();
+        s->jitter = (uint32_t)os_process_id() * 2654435761u ^ (uint32_t)os_now_ms();
         s->concurrent = (flags & PORTALOCK_CONNECT_CONCURRENT) != 0;
         s->parent = parent_session();
         TAILQ_INIT(&s->passed);
         LIST_INIT(&s->files);
         pl_frame_init(&s->frame, PL_REPLY_MAX);
         short_name(client != NULL ? client : "", s->client);
+        if (os_begin(s) != 0) {
+                session_end(s, client_no_memory(s), NULL);
+                return PORTALOCK_E_NO_MEMORY;
+        }
         if (pl_address_find(&s->address, NULL) != 0)
                 client_fail(s, PORTALOCK_E_NO_DAEMON, "%s", s->address.text);
-        else if (!s->address.named && pl_address_check(&s->address, false) != 0 && access(s->address.path, F_OK) == 0)
+        else if (!s->address.named && pl_address_check(&s->address, false) != 0 && os_exists(s->address.path))
                 client_fail(s, PORTALOCK_E_DENIED, "%s", s->address.text);
         if (s->error.code != 0) {
                 session_end(s, s->error.code, NULL);

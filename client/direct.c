@@ -9,7 +9,7 @@ int portalock_lock_fd(int fd, int flags)
         portalock_file *f = NULL;
         int e, error;
 
-        if (fd < 0 || !lock_flags_are_good(flags))
+        if (fd < 0 || !lock_flags_are_good(flags) || !os_passes_descriptors())
                 return PORTALOCK_E_ARGUMENT;
         e = portalock_connect(NULL, 0, &s);
         if (e == 0)
@@ -26,8 +26,11 @@ int portalock_lock_fd(int fd, int flags)
 
 int portalock_unlock_fd(int fd)
 {
-        int r = os_unlock(fd);
+        int r;
 
+        if (!os_passes_descriptors())
+                return PORTALOCK_E_ARGUMENT;
+        r = os_unlock(fd);
         if (r == 0)
                 return 0;
         errno = -r;

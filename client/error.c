@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void reset(struct portalock_session *s, int code)
 {
@@ -118,8 +117,8 @@ int client_no_memory(struct portalock_session *s)
 
 int client_usable(struct portalock_session *s)
 {
-        if (s->owner != getpid())
-                return client_fail(s, PORTALOCK_E_FORKED, "this session belongs to process %ld, from which this one was forked", (long)s->owner);
+        if (s->owner != os_process_id())
+                return client_fail(s, PORTALOCK_E_FORKED, "this session belongs to process %lld, from which this one was forked", (long long)s->owner);
         if (s->state == SESSION_ENDED) {
                 session_report_end(s);
                 return s->ended_code;

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 static struct portalock_file *add(struct portalock_session *s, int fd, char *path)
 {
@@ -15,10 +14,22 @@ static struct portalock_file *add(struct portalock_session *s, int fd, char *pat
         f->fd = fd;
         f->path = path;
         f->attached = path == NULL;
+        f->handle = s->last_handle = s->last_handle % PL_HANDLE_MAX + 1;
         LIST_INIT(&f->unlocks);
         LIST_INSERT_HEAD(&s->files, f, entry);
         client_worked(s);
         return f;
+}
+
+char *client_absolute(struct portalock_session *s, const char *path)
+{
+        char *absolute = os_absolute(path);
+
+        if (absolute == NULL && errno == ENOMEM)
+                client_no_memory(s);
+        else if (absolute == NULL)
+                client_fail_os(s, errno, "open", path);
+        return absolute;
 }
 
 int portalock_open(portalock_session *s, const char *path, portalock_file **out)
@@ -31,18 +42,23 @@ int portalock_open(portalock_session *s, const char *path, portalock_file **out)
                 return e;
         if (path[0] == '\0')
                 return client_fail_os(s, ENOENT, "open", path); /* else it would be the current folder */
-        absolute = os_absolute(path);
+        absolute = client_absolute(s, path);
         if (absolute == NULL)
-                return client_no_memory(s);
+                return s->error.code;
         fd = os_open(absolute, false);
         if (fd < 0) {
                 free(absolute);
                 return client_fail_os(s, -fd, "open", path);
         }
+        if (!os_passes_descriptors()) {         /* the daemon opens it anew; here it had to be made, or refused */
+                os_close(fd);
+                fd = -1;
+        }
         *out = add(s, fd, absolute);
         if (*out != NULL)
                 return 0;
-        os_close(fd);
+        if (fd >= 0)
+                os_close(fd);
         free(absolute);
         return client_no_memory(s);
 }
@@ -54,6 +70,8 @@ int portalock_attach(portalock_session *s, int fd, portalock_file **out)
         *out = NULL;
         if (e != 0)
                 return e;
+        if (!os_passes_descriptors())
+                return client_fail(s, PORTALOCK_E_ARGUMENT, "not on Windows: a handle cannot be passed to the daemon; open the file by its path");
         if (fd < 0)
                 return client_fail(s, PORTALOCK_E_ARGUMENT, "%d is not a descriptor", fd);
         *out = add(s, fd, NULL);
@@ -81,7 +99,7 @@ void portalock_close(portalock_file *f)
 
         if (f == NULL)
                 return;
-        ours = f->session->owner == getpid();
+        ours = f->session->owner == os_process_id();
         /* First our descriptor, then the daemon's duplicate: the last one frees the lock. In a forked child it is all that may be touched. */
         if (!f->attached && f->fd >= 0)
                 os_close(f->fd);

@@ -20,8 +20,8 @@
 #include "portalock.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/queue.h>
-#include <sys/types.h>
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
@@ -29,6 +29,12 @@
 #define HOLDERS_MAX 16
 #define CALL_MAX_MS 10000       /* the longest a request that never queues may take */
 #define NEVER INT64_MAX
+
+#if defined(__GNUC__)
+#define LIKE_PRINTF(format_at, words_at) __attribute__((format(printf, format_at, words_at)))
+#else
+#define LIKE_PRINTF(format_at, words_at)
+#endif
 
 /* Runs exactly once: code 0 with a result, else an error that is set in the session; the reply is NULL when none came. May take reply->doc over. */
 typedef void request_done(void *arg, int code, struct pl_reply *reply);
@@ -67,7 +73,8 @@ enum session_state {
 struct portalock_session {
         enum session_state state;
         int fd;                         /* -1: no connection */
-        pid_t owner;                    /* the process that connected: a fork's child may only close */
+        struct os_io *io;               /* what the system needs beside that (os_begin()); NULL: nothing */
+        int64_t owner;                  /* the process that connected: a fork's child may only close */
         bool concurrent, may_spawn, in_process;
         int64_t parent;                 /* the session under which this program runs; 0: none */
         /* after it was connected once (reconnect.c) */
@@ -97,7 +104,7 @@ struct portalock_session {
         struct request *requests;       /* by id */
         struct request *failed;         /* no longer among them, and not told yet */
         int64_t earliest_ms;            /* no deadline of a request is before this */
-        int64_t last_id, id, again;     /* again: the id of the line that is being written, which is held */
+        int64_t last_id, id, last_handle, again;     /* again: the id of the line that is being written, which is held */
         long long daemon_pid;
         char version[32];
         LIST_HEAD(, portalock_file) files;
@@ -122,7 +129,8 @@ struct watch {
 
 struct portalock_file {
         struct portalock_session *session;
-        int fd;
+        int fd;                         /* -1: abandoned, or the system passes no descriptors */
+        int64_t handle;                 /* then this tells the daemon which of the session's files it is */
         bool attached;                  /* the caller's descriptor */
         int64_t lock, token;            /* 0: not locked */
         int mode;
@@ -135,7 +143,7 @@ struct portalock_file {
 };
 
 /* ---- error.c ---- */
-int client_fail(struct portalock_session *s, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int client_fail(struct portalock_session *s, int code, const char *format, ...) LIKE_PRINTF(3, 4);
 int client_fail_os(struct portalock_session *s, int error, const char *syscall_name, const char *path);
 int client_no_memory(struct portalock_session *s);
 /* The error of a reply, holders included. */
@@ -237,6 +245,10 @@ void wait_until(struct portalock_session *s, const bool *over);
  */
 int call_wait(struct portalock_session *s, struct pl_writer *w, bool repeats, int64_t timeout_ms, struct pl_reply *reply);
 
+/* ---- file.c ---- */
+/* `path` made absolute, to be freed; NULL: the error is set. */
+char *client_absolute(struct portalock_session *s, const char *path);
+
 /* ---- lock.c ---- */
 /* Exactly one of SH and EX, and nothing unknown. */
 bool lock_flags_are_good(int flags);
@@ -248,7 +260,7 @@ void lock_interrupted(portalock_file *f);
 bool lock_to_claim(const portalock_file *f, int64_t *token, int *mode);
 /* The claim was granted, or the lock is gone. */
 void lock_claimed(portalock_file *f, const struct pl_reply *reply);
-void lock_not_claimed(portalock_file *f);
+void lock_not_claimed(portalock_file *f, const char *by);       /* `by`: for the callback `lost` */
 /* Send what is held and has nothing to claim first. */
 void lock_send_held(portalock_file *f);
 /* The file is being closed (its descriptor is already): give up its lock and its request; wait a little if `wait`. */
@@ -256,26 +268,45 @@ void lock_leave(portalock_file *f, bool wait);
 
 /* ---- notify.c ---- */
 void notified(struct portalock_session *s, const struct pl_reply *n);
+/* Whatever the session holds is lost, all at once. */
+void notify_all_lost(struct portalock_session *s, const char *by);
 
 /* ---- os/: what differs between systems ---- */
 int64_t os_now_ms(void);
-/* Wait until `fd` (-1: nothing) can be read, or written too if `write`, until deadline_ms, or until a signal comes. */
-void os_wait(int fd, bool write, int64_t deadline_ms);
+int64_t os_process_id(void);
+bool os_exists(const char *path);
+
+/*
+ * Can a descriptor be passed to the daemon? If not, the daemon opens what the lock names by path, descriptors of files are always -1 here, and what is held
+ * ends with the daemon.
+ */
+bool os_passes_descriptors(void);
+
+/* What the session's connection needs beside s->fd and s->report_fd, from before there is one to os_end(). 0 or -ENOMEM. */
+int os_begin(struct portalock_session *s);
+void os_end(struct portalock_session *s);
+/* What portalock_handle() gives. */
+void *os_handle(const struct portalock_session *s);
+/* Wait until portalock_fd() is ready for portalock_events(), until deadline_ms, or until a signal comes. */
+void os_wait(struct portalock_session *s, int64_t deadline_ms);
 /* Bytes, with descriptor `pass` if that is not -1, over the connection: how many, or -errno. Neither waits. */
-ssize_t os_send(int fd, const char *data, size_t len, int pass);
+int64_t os_send(struct portalock_session *s, const char *data, size_t len, int pass);
 /* 0: the other side is gone. */
-ssize_t os_receive(int fd, char *data, size_t len);
+int64_t os_receive(struct portalock_session *s, char *data, size_t len);
+/* As os_receive(), from what os_spawn_daemon() gave. */
+int64_t os_read_report(struct portalock_session *s, char *data, size_t len);
+/* Close s->fd and s->report_fd, as far as they are open. */
+void os_hang_up(struct portalock_session *s);
+/* Start the daemon on the session's address. A descriptor from which it can be read, without waiting, what it says: READY, or its last words and the end;
+   or an error code with the error set. */
+int os_spawn_daemon(struct portalock_session *s);
+
+/* Open a lock file by the rules of portalock_open(). A descriptor or -errno. */
+int os_open(const char *path, bool for_writing);
 void os_close(int fd);
 bool os_is_open(int fd);
 /* A duplicate with close-on-exec, or -errno. */
 int os_duplicate(int fd);
-/* Start the daemon on the session's address. A descriptor from which it can be read, without waiting, what it says: READY, or its last words and the end;
-   or an error code with the error set. */
-int os_spawn_daemon(struct portalock_session *s);
-/* As os_receive(), from what os_spawn_daemon() gave. */
-ssize_t os_read_report(int fd, char *data, size_t len);
-/* Open a lock file by the rules of portalock_open(). A descriptor or -errno. */
-int os_open(const char *path, bool for_writing);
 /* Does `fd` still stand for what `path` names? */
 bool os_is_current(int fd, const char *path);
 /* Does the open file description bear a lock of flock(2), as far as the system tells? True when it does not. */

@@ -39,8 +39,8 @@ static int walk_path(struct portalock_session *s, const char *path, file_taker t
         char *absolute = NULL, *after = NULL;
         int e;
 
-        if (path != NULL && (absolute = os_absolute(path)) == NULL)
-                return client_no_memory(s);
+        if (path != NULL && (absolute = client_absolute(s, path)) == NULL)
+                return s->error.code;
         do
                 e = take_page(s, absolute, &after, take, arg);
         while (e == 0 && after != NULL);

@@ -95,7 +95,10 @@ static int send_lock(struct lock_op *op)
                 request_begin(s, &w, "lock");
         if (f->path != NULL)
                 pl_write_string(&w, "path", f->path);
-        pl_write_bool(&w, "fd", true);
+        if (os_passes_descriptors())
+                pl_write_bool(&w, "fd", true);
+        else
+                pl_write_integer(&w, "handle", f->handle);
         pl_write_open(&w, "flags", '[');
         pl_write_string(&w, NULL, (op->flags & PORTALOCK_EX) != 0 ? "LOCK_EX" : "LOCK_SH");
         if (nonblock)
@@ -149,6 +152,8 @@ static void abandon(const struct lock_op *op)
         struct portalock_file *f = op->file;
         int fd;
 
+        if (!os_passes_descriptors())
+                return;
         if (f->attached) {
                 if (!op->bore)
                         (void)os_unlock(f->fd);
@@ -172,7 +177,8 @@ static bool wants_writing(const struct lock_op *op, int code)
 {
         int error = op->session->error.os_errno;
 
-        return code == PORTALOCK_E_OS && (error == EBADF || error == EIO) && (op->flags & PORTALOCK_EX) != 0 && !op->writing && !op->was_locked;
+        return code == PORTALOCK_E_OS && (error == EBADF || error == EIO) && (op->flags & PORTALOCK_EX) != 0 && !op->writing && !op->was_locked &&
+               op->file->fd >= 0;
 }
 
 /* Nobody answered; what does that mean to the caller? */
@@ -198,10 +204,13 @@ static void refused(struct lock_op *op, int code)
         }
         if (code == PORTALOCK_E_LOST)
                 f->lock = 0;
-        if (code == PORTALOCK_E_CONNECTION && !op->was_locked)
-                abandon(op);
-        if (code == PORTALOCK_E_CONNECTION)
+        if (code == PORTALOCK_E_CONNECTION && op->was_locked && f->lock == 0 && !os_passes_descriptors()) {
+                code = client_fail(op->session, PORTALOCK_E_LOST, "the lock was lost with the connection to the daemon");
+        } else if (code == PORTALOCK_E_CONNECTION) {
+                if (!op->was_locked)
+                        abandon(op);
                 code = meaning_of_silence(op);
+        }
         finish(op, code);
 }
 
@@ -222,7 +231,7 @@ static void on_locked(void *arg, int code, struct pl_reply *reply)
                 return;
         }
         take_lock(f, reply);
-        if (f->attached || op->was_locked || os_is_current(f->fd, f->path)) {
+        if (f->attached || op->was_locked || f->fd < 0 || os_is_current(f->fd, f->path)) {
                 finish(op, 0);
                 return;
         }
@@ -341,7 +350,7 @@ static void on_unlocked(void *arg, int code, struct pl_reply *reply)
         (void)reply;
         if (op->file != NULL)
                 LIST_REMOVE(op, entry);
-        if (code == PORTALOCK_E_CONNECTION && op->file != NULL && op->lock != 0 && op->file->op == NULL && op->file->lock == 0)
+        if (code == PORTALOCK_E_CONNECTION && op->file != NULL && op->lock != 0 && op->file->op == NULL && op->file->lock == 0 && os_passes_descriptors())
                 take_back(op->file, op);
         free(op);
         if (copy.file != NULL)
@@ -528,7 +537,7 @@ static void conclude_unlock(struct unlock_op *u)
         copy.done(copy.arg, copy.file, 0);
 }
 
-void lock_not_claimed(portalock_file *f)
+void lock_not_claimed(portalock_file *f, const char *by)
 {
         struct portalock_session *s = f->session;
         struct unlock_op *u = held_unlock(f);
@@ -543,7 +552,7 @@ void lock_not_claimed(portalock_file *f)
         if (op != NULL)
                 request_forget(s, op->request);
         if (s->callbacks.lost != NULL)
-                s->callbacks.lost(s->callbacks_arg, f, "reclaim");
+                s->callbacks.lost(s->callbacks_arg, f, by);
         if (op != NULL)
                 finish(op, client_fail(s, PORTALOCK_E_LOST, "the lock was gone when the daemon was back"));
 }

@@ -27,6 +27,22 @@ static void say_lost(struct portalock_session *s, const struct pl_json *params)
         }
 }
 
+void notify_all_lost(struct portalock_session *s, const char *by)
+{
+        struct portalock_file *f = LIST_FIRST(&s->files);
+
+        while (f != NULL) {
+                if (f->lock == 0) {
+                        f = LIST_NEXT(f, entry);
+                        continue;
+                }
+                f->lock = 0;
+                if (s->callbacks.lost != NULL)
+                        s->callbacks.lost(s->callbacks_arg, f, by);
+                f = LIST_FIRST(&s->files);      /* the callback may have closed any of them */
+        }
+}
+
 static void say_event(struct portalock_session *s, const struct pl_json *n)
 {
         struct portalock_event e;
@@ -52,14 +68,20 @@ void notified(struct portalock_session *s, const struct pl_reply *n)
                 say_event(s, n->body);
 }
 
-static struct watch *new_watch(const char *path)
+/* NULL: the error is set. */
+static struct watch *new_watch(struct portalock_session *s, const char *path)
 {
-        char *absolute = path != NULL ? os_absolute(path) : strdup("");
-        size_t size = absolute != NULL ? strlen(absolute) + 1 : 0;
-        struct watch *watch = absolute != NULL ? malloc(sizeof *watch + size) : NULL;
+        char *absolute = path != NULL ? client_absolute(s, path) : NULL;
+        size_t size = absolute != NULL ? strlen(absolute) + 1 : 1;
+        struct watch *watch;
 
+        if (path != NULL && absolute == NULL)
+                return NULL;
+        watch = malloc(sizeof *watch + size);
         if (watch != NULL)
-                memcpy(watch->path, absolute, size);
+                memcpy(watch->path, absolute != NULL ? absolute : "", size);
+        else
+                client_no_memory(s);
         free(absolute);
         return watch;
 }
@@ -73,9 +95,9 @@ int portalock_watch(portalock_session *s, const char *path)
 
         if (e != 0)
                 return e;
-        watch = new_watch(path);
+        watch = new_watch(s, path);
         if (watch == NULL)
-                return client_no_memory(s);
+                return s->error.code;
         request_begin(s, &w, "watch");
         if (path != NULL)
                 pl_write_string(&w, "path", watch->path);

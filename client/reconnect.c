@@ -1,8 +1,9 @@
 /*
  * Going on when the connection breaks: the daemon was killed, or stopped, or does not answer.
  *
- * No lock is lost by that: our descriptors bear them. So the session stays. What is under way and can be asked again is held; connect.c looks for a
- * daemon, or starts one, with growing pauses; then each file goes through the same steps:
+ * No lock is lost by that where our descriptors bear them; elsewhere (Windows) all are, at once, and the rest is about what waits. So the session stays.
+ * What is under way and can be asked again is held; connect.c looks for a daemon, or starts one, with growing pauses; then each file goes through the same
+ * steps:
  *
  *      claim what it held (the kernel is the witness)   ->   send the unlock, or the lock request, that was under way
  *
@@ -58,6 +59,23 @@ static void begin_search(struct portalock_session *s)
         connect_again(s, s->flaps == 0);
 }
 
+/* Where the daemon's own lock was the only one nothing is left that could be claimed. */
+static void lose_all(struct portalock_session *s)
+{
+        struct portalock_file *f = LIST_FIRST(&s->files);
+        int64_t token;
+        int mode;
+
+        while (f != NULL) {
+                if (!lock_to_claim(f, &token, &mode)) {
+                        f = LIST_NEXT(f, entry);
+                        continue;
+                }
+                lock_not_claimed(f, "the end of the connection");
+                f = LIST_FIRST(&s->files);      /* the callbacks may have closed any of them */
+        }
+}
+
 void reconnect_begin(struct portalock_session *s, int code, const char *text)
 {
         char why[sizeof s->text];
@@ -79,6 +97,8 @@ void reconnect_begin(struct portalock_session *s, int code, const char *text)
         else
                 connect_again(s, false);
         request_interrupt(s, os_now_ms(), why);
+        if (!os_passes_descriptors())
+                lose_all(s);
         if (first)
                 tell(s, false);
         if (os_now_ms() >= s->connect_deadline_ms)
@@ -101,7 +121,7 @@ static void on_claimed(void *arg, int code, struct pl_reply *reply)
         if (code == 0) {
                 lock_claimed(f, reply);
         } else if (code == PORTALOCK_E_LOST) {
-                lock_not_claimed(f);
+                lock_not_claimed(f, "reclaim");
         } else {
                 reconnect_begin(s, code, NULL); /* out of descriptors, perhaps: later */
                 return;
@@ -160,7 +180,7 @@ static void go_on(portalock_file *f)
                 return;
         e = claim(f, token, mode);
         if (e == PORTALOCK_E_OS && s->error.os_errno == EBADF)
-                lock_not_claimed(f);    /* the caller has closed it */
+                lock_not_claimed(f, "reclaim");    /* the caller has closed it */
         else if (e != 0 && s->claims == 0)
                 reconnect_begin(s, e, NULL);
 }

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 void session_end(struct portalock_session *s, int code, const char *text)
 {
@@ -16,6 +15,8 @@ void session_end(struct portalock_session *s, int code, const char *text)
         s->ended_errno = text == NULL ? s->error.os_errno : 0;
         snprintf(s->ended_text, sizeof s->ended_text, "%s", text != NULL ? text : s->text);
         conn_close(s);
+        if (!os_passes_descriptors())
+                notify_all_lost(s, "the end of the connection");
         request_fail_all(s, code);
         if (s->state == SESSION_ENDED)  /* or it connects again */
                 session_report_end(s);
@@ -69,7 +70,7 @@ static void talk(struct portalock_session *s)
 
 int portalock_process(portalock_session *s)
 {
-        if (s->owner != getpid())
+        if (s->owner != os_process_id())
                 return client_usable(s);
         s->in_process = true;
         connect_step(s);
@@ -83,7 +84,14 @@ int portalock_process(portalock_session *s)
 
 int portalock_fd(const portalock_session *s)
 {
+        if (!os_passes_descriptors())
+                return -1;      /* pipes are not polled: portalock_handle() */
         return s->state == SESSION_STARTING ? s->report_fd : s->fd;
+}
+
+void *portalock_handle(const portalock_session *s)
+{
+        return os_handle(s);
 }
 
 int portalock_events(const portalock_session *s)
@@ -117,12 +125,11 @@ void portalock_disconnect(portalock_session *s)
                 return;
         request_forget_all(s);
         conn_close(s);
+        os_end(s);
         while ((w = s->watches) != NULL) {
                 s->watches = w->next;
                 free(w);
         }
-        if (s->report_fd >= 0)
-                os_close(s->report_fd);
         pl_buf_clear(&s->out);
         free(s->cycle);
         free(s);

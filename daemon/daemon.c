@@ -3,6 +3,7 @@
 #include "daemon.h"
 
 #include "address.h"
+#include "process.h"
 #include "wire.h"
 #include "server.h"
 #include "state.h"
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define WAIT_THREADS_MAX 256
 #define WAIT_AWAY_THREADS_MAX 64
@@ -89,7 +89,7 @@ static void stop(struct daemon *d, const char *by)
                 return;
         d->stopping = true;
         log_event(LOG_INFO, "stopping", "by=%s", by);
-        unlink(d->address.path);        /* before the last answer: who is refused shall find no socket */
+        pl_address_unbind(&d->address); /* before the last answer: who is refused shall find no socket */
         server_stop_listening(d->server);
         dispatch_stop(d->dispatch, by);
         d->settle_until = (int64_t)uv_now(&d->loop) + SETTLE_MAX_MS;
@@ -190,7 +190,7 @@ static void raise_numbers(void *arg, uint64_t floor)
 static bool recall(struct daemon *d)
 {
         struct state_options options = {.folder = d->options->state_dir, .system = d->address.system, .hold = hold_replies, .raise = raise_numbers, .arg = d};
-        char *socket = realpath(d->address.path, NULL);         /* one name, however many lead there */
+        char *socket = pl_address_canonical(&d->address);
 
         options.socket = socket != NULL ? socket : d->address.path;
         d->state_lane = lane_create(&d->loop, STATE_THREADS_MAX);
@@ -203,10 +203,11 @@ static bool recall(struct daemon *d)
 static bool build(struct daemon *d)
 {
         struct accounts *accounts = d->options->system ? &d->accounts : NULL;
-        struct dispatch_options options = {.own_uid = (int64_t)geteuid(),
+        struct dispatch_options options = {.own_uid = peer_own_uid(),
                                            .log_waits_ms = d->options->log_waits_ms,
                                            .sessions_max = (size_t)d->options->sessions_max,
-                                           .accounts = accounts};
+                                           .accounts = accounts,
+                                           .descriptors = transport_passes_descriptors};
         struct dispatch_hooks hooks = {
                 .send = session_send, .fail = session_fail, .take_share = session_take_share, .again = session_again, .resume = session_resume,
                 .clogged = session_clogged, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
@@ -238,12 +239,8 @@ static bool build(struct daemon *d)
 
 static void say_ready(int fd)
 {
-        static const char ready[] = "READY\n";
-
-        if (fd < 0)
-                return;
-        (void)!write(fd, ready, sizeof ready - 1);
-        close(fd);
+        if (fd >= 0)
+                process_tell(fd, "READY\n");
 }
 
 int daemon_run(const struct daemon_options *options)
@@ -259,7 +256,7 @@ int daemon_run(const struct daemon_options *options)
         d->start_lock = d->listen_fd = -1;
         log_set_level(options->log_level);
         log_start();
-        signal(SIGPIPE, SIG_IGN);
+        process_begin();
         r = take_address(d);
         if (r != 0)
                 goto out;
@@ -273,12 +270,12 @@ int daemon_run(const struct daemon_options *options)
         }
         if (r != 0) {
                 fprintf(stderr, "portalockd: cannot start: %s\n", strerror(-r));
-                unlink(d->address.path);
+                pl_address_unbind(&d->address);
                 r = DAEMON_EXIT_FAILED;
                 goto out;
         }
         on_idle(d, true);
-        log_event(LOG_INFO, "listening", "socket=%s pid=%lld", log_quote(d->address.path), (long long)getpid());
+        log_event(LOG_INFO, "listening", "socket=%s pid=%lld", log_quote(d->address.path), (long long)uv_os_getpid());
         say_ready(options->ready_fd);
         uv_run(&d->loop, UV_RUN_DEFAULT);
         uv_loop_close(&d->loop);
@@ -286,7 +283,7 @@ int daemon_run(const struct daemon_options *options)
         log_event(LOG_INFO, "stopped", "socket=%s", log_quote(d->address.path));
 out:
         if (d->start_lock >= 0)
-                close(d->start_lock);
+                pl_address_close(d->start_lock);
         free(d);
         return r;
 }

@@ -119,6 +119,8 @@ void dispatch_refuse_os(struct dispatch *d, const struct client *c, const struct
         pl_error_begin(&w, &d->out, id, PL_E_OS_ERROR, text);
         pl_write_string(&w, "syscall", e->syscall);
         pl_write_string(&w, "errno", pl_errno_name(e->error));
+        if (e->code != 0)
+                pl_write_integer(&w, "code", (int64_t)e->code);
         pl_error_end(&w);
         dispatch_flush_answer(d, c, id);
 }

@@ -37,6 +37,7 @@ struct dispatch_options {
         int64_t log_waits_ms;   /* a wait longer than this is logged */
         size_t sessions_max;
         struct accounts *accounts;      /* not NULL: every user is served, and what he has is counted here */
+        bool descriptors;       /* they travel on this system */
 };
 
 struct dispatch *dispatch_create(struct files *files, const struct dispatch_options *options, const struct dispatch_hooks *hooks);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <unistd.h>
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
@@ -195,14 +194,13 @@ void files_destroy(struct files *f)
 
 static enum files_result full(struct file_error *e)
 {
-        e->syscall = "open";
-        e->error = EMFILE;
+        *e = (struct file_error){.syscall = "open", .error = EMFILE};
         return FILES_FULL;
 }
 
 static enum files_result no_memory(struct file_error *e)
 {
-        *e = (struct file_error){"open", ENOMEM};
+        *e = (struct file_error){.syscall = "open", .error = ENOMEM};
         return FILES_ERROR;
 }
 
@@ -361,7 +359,7 @@ enum files_result files_identify(struct files *f, const char *path, struct table
         case FILE_AWAY:
                 return FILES_AWAY;
         case FILE_MISSING:
-                *e = (struct file_error){"stat", ENOENT};
+                *e = (struct file_error){.syscall = "stat", .error = ENOENT};
                 break;
         case FILE_BAD:
                 break;

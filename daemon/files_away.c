@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- closing: close(2) flushes ---- */
 
@@ -23,7 +22,7 @@ static void closed(struct descriptors *d, struct account *account)
 
 static void close_work(struct lane_job *job)
 {
-        close(((struct closing *)job)->fd);
+        file_close(((struct closing *)job)->fd);
 }
 
 static void close_done(struct lane_job *job)
@@ -36,7 +35,7 @@ static void close_done(struct lane_job *job)
 
 void files_close_now(struct files *f, struct account *account, int fd)
 {
-        close(fd);
+        file_close(fd);
         closed(f->descriptors, account);
 }
 
@@ -132,7 +131,7 @@ static void look_up_done(struct lane_job *job)
 
         if (l->job.dropped) {
                 if (l->fd >= 0)
-                        close(l->fd);
+                        file_close(l->fd);
                 free(l);
                 return;
         }
@@ -171,7 +170,7 @@ static void walk_done(struct lane_job *job)
         struct files_found found = {0};
         struct files *f = l->files;
 
-        close(l->folder);       /* a mere name */
+        file_close(l->folder);  /* a mere name */
         if (l->job.dropped) {
                 free(l);
                 return;
@@ -184,7 +183,7 @@ static void walk_done(struct lane_job *job)
         if (found.result == FILES_AWAY && look_up_slowly(l))
                 return;         /* it leaves the disk */
         if (found.result == FILES_AWAY)
-                found = (struct files_found){.result = FILES_FULL, .error = {"open", EMFILE}};
+                found = (struct files_found){.result = FILES_FULL, .error = {.syscall = "open", .error = EMFILE}};
         l->found(l->arg, l->ticket, &found);
         free(l);
 }

@@ -98,7 +98,8 @@ static void answer(struct dispatch *d, const struct client *c, const struct pl_i
         pl_write_integer(&w, "protocol", PL_PROTOCOL_VERSION);
         pl_write_integer(&w, "session", (int64_t)c->id);
         pl_write_open(&w, "features", '[');
-        pl_write_string(&w, NULL, "descriptors");
+        if (d->options.descriptors)
+                pl_write_string(&w, NULL, "descriptors");
         pl_write_string(&w, NULL, "watch");
         pl_write_string(&w, NULL, "break");
         pl_write_close(&w, ']');

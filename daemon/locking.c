@@ -191,7 +191,7 @@ static void on_opened(void *arg, uint64_t cookie, const struct files_found *foun
 
 static void open_away(struct dispatch *d, struct request *q, bool hold_up)
 {
-        static const struct file_error full = {"open", EMFILE};
+        static const struct file_error full = {.syscall = "open", .error = EMFILE};
         int r = files_look_up(d->files, q->label, q->create ? FILES_TO_CREATE : FILES_TO_OPEN, on_opened, d, q->cookie);
 
         if (r == -EMFILE) {
@@ -426,7 +426,7 @@ void locking_tick(struct dispatch *d)
 
 void locking_break(struct dispatch *d, struct client *c, const struct pl_request *r)
 {
-        struct table_event ev = {.kind = EV_BREAK, .lock = (table_id)r->break_.lock};
+        struct table_event ev = {.kind = EV_BREAK_LOCK, .lock = (table_id)r->break_.lock};
         const struct client *owner;
         struct table_holder h;
         char by[128];

@@ -1,27 +1,22 @@
 #include "log.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include "sink.h"
+
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #define LINE_BYTES 4096         /* PIPE_BUF: a pipe takes such a line whole or not at all */
 #define QUOTE_BYTES 1024
 #define QUOTE_BUFFERS 4
 
 static struct {
-        int fd;
-        bool is_socket;
         uint64_t dropped;       /* lines, since the last one that was written */
         char rest[LINE_BYTES];  /* of a line that a terminal or socket took in part */
         size_t rest_len;
-} sink = {.fd = STDERR_FILENO};
+} sink;
 
 static const char *const names[] = {"error", "warning", "info", "debug"};
 static enum log_level threshold = LOG_INFO;
@@ -46,37 +41,16 @@ void log_set_level(enum log_level level)
 
 void log_start(void)
 {
-        struct stat st;
-        int fd;
-
-        if (fstat(STDERR_FILENO, &st) != 0)
-                return;
-        sink.is_socket = S_ISSOCK(st.st_mode);
-        if (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
-                return;
-        /* A description of our own: O_NONBLOCK on the shared one would surprise everybody else who writes there. */
-        fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        if (fd >= 0)
-                sink.fd = fd;
-}
-
-static ssize_t put(const char *data, size_t len)
-{
-        ssize_t n;
-
-        do
-                n = sink.is_socket ? send(sink.fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) : write(sink.fd, data, len);
-        while (n < 0 && errno == EINTR);
-        return n;
+        sink_open();
 }
 
 /* False when there is no room for it. */
 static bool write_line(const char *line, size_t len)
 {
-        ssize_t n;
+        long n;
 
         if (sink.rest_len > 0) {
-                n = put(sink.rest, sink.rest_len);
+                n = sink_put(sink.rest, sink.rest_len);
                 if (n > 0) {
                         sink.rest_len -= (size_t)n;
                         memmove(sink.rest, sink.rest + n, sink.rest_len);
@@ -84,7 +58,7 @@ static bool write_line(const char *line, size_t len)
                 if (sink.rest_len > 0)
                         return false;
         }
-        n = put(line, len);
+        n = sink_put(line, len);
         if (n < 0)
                 return false;
         sink.rest_len = len - (size_t)n;
@@ -95,12 +69,10 @@ static bool write_line(const char *line, size_t len)
 static size_t begin_line(char *line, size_t size, enum log_level level, const char *event)
 {
         struct timespec now;
-        struct tm tm;
         size_t len;
 
         clock_gettime(CLOCK_REALTIME, &now);
-        gmtime_r(&now.tv_sec, &tm);
-        len = strftime(line, size, "time=%Y-%m-%dT%H:%M:%S", &tm);
+        len = strftime(line, size, "time=%Y-%m-%dT%H:%M:%S", gmtime(&now.tv_sec));     /* on one thread */
         return len + (size_t)snprintf(line + len, size - len, ".%03ldZ level=%s event=%s ", now.tv_nsec / 1000000, names[level], event);
 }
 

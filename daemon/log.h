@@ -17,8 +17,17 @@ void log_set_level(enum log_level level);
 /* Never wait for the reader of stderr from now on. Others who have stderr open see no change. */
 void log_start(void);
 
+/* Compilers that can compare a format with its arguments do so. MinGW's "printf" is the old one of Windows, which it does not use here. */
+#if defined __MINGW32__
+#define LOG_PRINTF(format_at, arguments_at) __attribute__((format(gnu_printf, format_at, arguments_at)))
+#elif defined __GNUC__
+#define LOG_PRINTF(format_at, arguments_at) __attribute__((format(printf, format_at, arguments_at)))
+#else
+#define LOG_PRINTF(format_at, arguments_at)
+#endif
+
 /* `format` makes the key=value part; values that may hold spaces are quoted by log_quote(). */
-__attribute__((format(printf, 3, 4))) void log_event(enum log_level level, const char *event, const char *format, ...);
+LOG_PRINTF(3, 4) void log_event(enum log_level level, const char *event, const char *format, ...);
 
 /* `text` in double quotes, control characters and quotes escaped, cut at a bound. One of a few static buffers: use it within one log call. */
 const char *log_quote(const char *text);

@@ -1,10 +1,10 @@
 /* portalockd: the arguments. */
 #include "daemon.h"
 
+#include "process.h"
 #include "wire.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -59,6 +59,11 @@ int main(int argc, char **argv)
         int64_t fd = -1;
         int c;
 
+        argv = process_arguments(&argc, argv);
+        if (argv == NULL) {
+                fprintf(stderr, "portalockd: the arguments cannot be read\n");
+                return DAEMON_EXIT_FAILED;
+        }
         while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
                 switch (c) {
                 case 's':
@@ -95,7 +100,7 @@ int main(int argc, char **argv)
                         if (!number("--ready-fd", optarg, INT32_MAX, &fd))
                                 return DAEMON_EXIT_USAGE;
                         /* Before anything else is opened: a number that is not open yet would later be a descriptor of ours. */
-                        if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) != 0) {
+                        if (!process_adopt((int)fd)) {
                                 fprintf(stderr, "portalockd: --ready-fd %lld is not an open descriptor\n", (long long)fd);
                                 return DAEMON_EXIT_USAGE;
                         }

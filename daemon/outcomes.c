@@ -18,7 +18,7 @@
 /* The file was replaced while the request waited: give the lock back and queue again on the new one. */
 static void reopen(struct dispatch *d, struct request *q, table_id lock)
 {
-        static const struct file_error stale = {"open", ESTALE};
+        static const struct file_error stale = {.syscall = "open", .error = ESTALE};
 
         locking_give_up(d, q->client, lock, false);
         outside_released(d->outside, q->key.device, q->key.inode);
@@ -189,7 +189,7 @@ void outcome_under_way(struct dispatch *d, const struct table_effect *fx)
 void outcome_replied(struct dispatch *d, const struct table_effect *fx)
 {
         struct request *q = registry_request(&d->registry, fx->cookie);
-        struct file_error e = {"flock", fx->error};
+        struct file_error e = {.syscall = oslock_call, .error = fx->error};
 
         if (q == NULL)
                 return;         /* its session has ended */

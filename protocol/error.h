@@ -4,6 +4,12 @@
 #ifndef PL_ERROR_H
 #define PL_ERROR_H
 
+#include <errno.h>
+
+#ifndef ESTALE
+#define ESTALE 10070    /* Windows' C library lacks what the protocol knows; the number is that of its sockets */
+#endif
+
 #define PL_ERRORS(X)                                                               \
         X(-32700, PARSE_ERROR, "not a JSON text of this protocol")                 \
         X(-32600, INVALID_REQUEST, "not a valid request")                          \

@@ -10,7 +10,6 @@
 #include <cjson/cJSON.h>
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -295,7 +294,7 @@ static void print(struct pl_writer *w, const char *key, const struct pl_json *n)
                         pl_write_integer(w, key, integer);
                         break;
                 }
-                if (!isfinite(node(n)->valuedouble)) {
+                if (!pl_is_finite(node(n)->valuedouble)) {
                         pl_write_null(w, key);
                         break;
                 }

@@ -4,10 +4,15 @@
 #include "wire.h"
 
 #include <errno.h>
+#include <float.h>
 #include <locale.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+bool pl_is_finite(double value)
+{
+        return value >= -DBL_MAX && value <= DBL_MAX;
+}
 
 size_t pl_utf8_length(const unsigned char *s, size_t len)
 {
@@ -156,7 +161,7 @@ static bool keeps(const char *s, size_t len)
         if (point != NULL)
                 *point = *localeconv()->decimal_point;  /* what strtod() looks for; a library cannot choose the locale */
         value = strtod(copy, NULL);
-        return isfinite(value) && (!pl_double_to_integer(value, &integer) || whole);
+        return pl_is_finite(value) && (!pl_double_to_integer(value, &integer) || whole);
 }
 
 /* A number: its length, 0 when it is none by RFC 8259 or a double does not keep it. */

@@ -15,4 +15,7 @@ size_t pl_utf8_length(const unsigned char *s, size_t len);
 /* False when it has a fraction or lies beyond +-PL_INTEGER_MAX. */
 bool pl_double_to_integer(double value, int64_t *out);
 
+/* isfinite() is a macro that not all compilers take without a warning. */
+bool pl_is_finite(double value);
+
 #endif

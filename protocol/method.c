@@ -1,5 +1,7 @@
 #include "method.h"
 
+#include "path.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -64,8 +66,8 @@ static int get_path(const struct pl_json *p, bool label, const char **out, struc
 {
         if (get_string(p, "path", PL_PATH_BYTES_MAX - 1, out, f) != 0)
                 return -1;
-        if (*out != NULL && !label && (*out)[0] != '/')
-                return bad(f, "path", "must be absolute: it must begin with a slash");
+        if (*out != NULL && !label && !pl_path_is_absolute(*out))
+                return bad(f, "path", pl_path_rule);
         return 0;
 }
 

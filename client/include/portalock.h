@@ -7,7 +7,7 @@
  *
  * Two ways to use it. Blocking: portalock_lock() and the like return when it is done. Event loop: portalock_lock_start() and the like return at once and
  * report through a callback; the loop waits for portalock_fd() to be ready for portalock_events(), at most portalock_timeout() milliseconds, and
- * then calls portalock_process(), from which all callbacks run. A blocking call is the other kind plus such a wait, so both may be mixed on one session.
+ * then calls portalock_process(), from which all callbacks run (on Windows it waits for portalock_handle()). A blocking call is the other kind plus such a wait, so both may be mixed on one session.
  *
  * Threads: a session and its files belong to one thread at a time; the library starts no threads, installs no signal handlers, keeps no global state and
  * does not raise SIGPIPE. Fork: in a child of fork(2) without exec every call fails with PORTALOCK_E_FORKED; only portalock_close() and
@@ -19,6 +19,11 @@
  * broken, say) is lost: `lost` is called, portalock_mode() is 0, and a request under way for that file is PORTALOCK_E_LOST. A portalock_call() under way that
  * changes something fails with PORTALOCK_E_CONNECTION: nobody knows whether it was done. If no daemon is found in that time the session ends with that code:
  * what is locked stays locked until its file is closed, but nobody sees it.
+ *
+ * Windows: a named pipe carries no descriptors, so the daemon opens what portalock_open() names, and the lock (LockFileEx) is the daemon's: it ends with the
+ * connection. When that breaks, what is held is lost at once (the callback `lost`; an upgrade under way is PORTALOCK_E_LOST), and nothing of it is locked
+ * again unless you ask for it; only what waits goes on waiting, as above. What is about descriptors does not exist there: portalock_attach(),
+ * portalock_lock_fd() and portalock_unlock_fd() give PORTALOCK_E_ARGUMENT, portalock_file_fd() and portalock_fd() -1, and PORTALOCK_DETACH has no use.
  *
  * Times are milliseconds. A function that returns int gives 0 or a negative PORTALOCK_E_... code, unless it says otherwise; portalock_error() then has the
  * details. Strings are UTF-8. Callbacks may start and cancel requests and close files, but not the file that a blocking call under way is about; they must
@@ -34,7 +39,7 @@
 extern "C" {
 #endif
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(_WIN32)       /* there portalock.def says what the DLL exports */
 #define PORTALOCK_API __attribute__((visibility("default")))
 #else
 #define PORTALOCK_API
@@ -56,7 +61,7 @@ enum {
         PORTALOCK_E_CANCELLED = -4,
         PORTALOCK_E_LOST = -5,           /* the lock was taken away */
         PORTALOCK_E_DENIED = -6,
-        PORTALOCK_E_OS = -7,             /* the system refused: os_errno has errno, syscall the call */
+        PORTALOCK_E_OS = -7,             /* the system refused: os_errno has errno (on Windows the nearest one), syscall the call */
         PORTALOCK_E_LIMIT = -8,          /* a limit of the daemon; text names it */
         PORTALOCK_E_SHUTTING_DOWN = -9,  /* the daemon is stopping */
         PORTALOCK_E_NOT_FOUND = -10,
@@ -153,13 +158,21 @@ PORTALOCK_API const char *portalock_socket(const portalock_session *s);
 enum { PORTALOCK_READABLE = 1, PORTALOCK_WRITABLE = 2 };
 
 /*
- * What to wait for before portalock_process(): a descriptor (-1: none at the moment), for what (READABLE, perhaps with WRITABLE), and how long at most
+ * What to wait for before portalock_process(): a descriptor (-1: none at the moment; always on Windows, see portalock_handle()), for what (READABLE, perhaps with WRITABLE), and how long at most
  * (-1: for ever, 0: not at all). All three change with every call on the session: ask again before each wait. While it connects, at first or after the
  * daemon has died, the descriptor is another one, which may even have the same number: a loop that remembers descriptors (epoll) must register it anew.
  */
 PORTALOCK_API int portalock_fd(const portalock_session *s);
 PORTALOCK_API int portalock_events(const portalock_session *s);
 PORTALOCK_API int64_t portalock_timeout(const portalock_session *s);
+
+/*
+ * Windows: a HANDLE that takes the place of portalock_fd() and portalock_events(): an event, set when portalock_process() has something to do. It is the same
+ * from portalock_connect_start() to portalock_disconnect(), whatever the state of the connection, and stays the session's: wait for it
+ * (WaitForMultipleObjects, MsgWaitForMultipleObjects, RegisterWaitForSingleObject) for portalock_timeout() at most, and neither set, reset nor close
+ * it. Only portalock_process() clears it. It may be set for nothing. NULL elsewhere: see portalock_fd().
+ */
+PORTALOCK_API void *portalock_handle(const portalock_session *s);
 
 /*
  * Do what can be done without waiting, and run the callbacks of what has happened. Returns 0, or PORTALOCK_E_CONNECTION (or what else ended it) once the
@@ -181,7 +194,8 @@ struct portalock_event {
 /* Called for what nobody asked for at that moment; members may be NULL. What they are given is valid during the call only. */
 struct portalock_callbacks {
         /* The lock of `f` was taken away; it is not locked any more. by: "outside", as who broke it is called, or "reclaim": it was gone when the
-           daemon was back. Not when the connection breaks: the descriptor bears the lock then as before. */
+           daemon was back. When the connection breaks only on Windows ("the end of the connection"); elsewhere the descriptor bears the lock then as
+           before. */
         void (*lost)(void *arg, portalock_file *f, const char *by);
         /* The lock request of `f` waits: at once, then when its position (1: next) or the holders change, at most five times a second. */
         void (*waiting)(void *arg, portalock_file *f, int64_t position, const struct portalock_holder *holders, int count);
@@ -205,14 +219,14 @@ PORTALOCK_API int portalock_watch(portalock_session *s, const char *path);
 PORTALOCK_API int portalock_open(portalock_session *s, const char *path, portalock_file **out);
 
 /*
- * The same for a descriptor that is open already; it stays the caller's and must stay open until portalock_close(), which does not close it. A lock that its
+ * The same for a descriptor that is open already (not on Windows); it stays the caller's and must stay open until portalock_close(), which does not close it. A lock that its
  * open file description bears already is found, not waited for.
  */
 PORTALOCK_API int portalock_attach(portalock_session *s, int fd, portalock_file **out);
 
 /*
  * The descriptor that bears the lock. Of an opened file it is O_CLOEXEC, stays owned by the file, and may change during a lock request: when the lock file
- * was replaced meanwhile, or when the request was not answered (then -1 if the file cannot be opened again).
+ * was replaced meanwhile, or when the request was not answered (then -1 if the file cannot be opened again). On Windows always -1.
  */
 PORTALOCK_API int portalock_file_fd(const portalock_file *f);
 
@@ -253,7 +267,7 @@ PORTALOCK_API void portalock_close(portalock_file *f);
 /* ---- a descriptor, in one call ---- */
 
 /*
- * The recipe's lock(file, flags) and unlock(file): for a descriptor of your own, without a session. The lock lives with the descriptor's open file
+ * The recipe's lock(file, flags) and unlock(file): for a descriptor of your own, without a session. Not on Windows. The lock lives with the descriptor's open file
  * description and ends when that is closed or unlocked. portalock_lock_fd() connects (starting the daemon if need be), waits its turn with all
  * others, for ever without NB, and disconnects; it fails with PORTALOCK_E_NO_DAEMON rather than lock unfairly. portalock_unlock_fd() is
  * flock(fd, LOCK_UN); with PORTALOCK_E_OS errno tells why.

@@ -4,12 +4,12 @@
 #include "os.h"
 #include "table.h"
 
+#include <ctype.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define REDRAW_MS 200   /* at most so often */
 #define REFRESH_MS 1000 /* ages grow */
@@ -148,12 +148,22 @@ struct listing {
         struct text_table table;
 };
 
+/* Regardless of case; all names are capitals. */
+static bool is_name(const char *capitals, const char *name, size_t len)
+{
+        size_t i;
+
+        for (i = 0; i < len && capitals[i] == toupper((unsigned char)name[i]); i++)
+                ;
+        return i == len && capitals[len] == '\0';
+}
+
 static const struct column *find_column(const char *name, size_t len)
 {
         size_t i;
 
         for (i = 0; i < COLUMNS; i++) {
-                if (strlen(columns[i].name) == len && strncasecmp(columns[i].name, name, len) == 0)
+                if (is_name(columns[i].name, name, len))
                         return &columns[i];
         }
         return NULL;
@@ -289,7 +299,7 @@ static int watch(struct listing *l)
                         timeout_ms = portalock_timeout(l->session);
                         if (timeout_ms < 0 || timeout_ms > due_ms)
                                 timeout_ms = due_ms;
-                        os_next_event(&e, portalock_fd(l->session), (portalock_events(l->session) & PORTALOCK_WRITABLE) != 0, timeout_ms, 0);
+                        os_next_event(&e, l->session, timeout_ms, 0);
                         if (e.kind == OS_SIGNAL)
                                 os_die_by(e.number);
                         if (portalock_process(l->session) != 0)

@@ -92,7 +92,7 @@ int cmd_watch(int argc, char **argv)
         }
         os_catch_signals();
         do {
-                os_next_event(&e, portalock_fd(s), (portalock_events(s) & PORTALOCK_WRITABLE) != 0, portalock_timeout(s), 0);
+                os_next_event(&e, s, portalock_timeout(s), 0);
                 if (e.kind == OS_SIGNAL)
                         os_die_by(e.number);
         } while (portalock_process(s) == 0 && ferror(stdout) == 0);

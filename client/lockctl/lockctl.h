@@ -27,6 +27,12 @@ enum {
 
 #define ANSWER_MS 10000 /* the longest that a question to the daemon may take */
 
+#if defined(__GNUC__)
+#define LIKE_PRINTF(format_at, words_at) __attribute__((format(printf, format_at, words_at)))
+#else
+#define LIKE_PRINTF(format_at, words_at)
+#endif
+
 struct command {
         const char *name;
         const char *arguments;  /* for the usage line */
@@ -37,6 +43,8 @@ struct command {
 extern const struct command commands[];
 const struct command *find_command(const char *name);
 
+/* The program; returns its exit code. Called by os/. */
+int lockctl_main(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 /* flock(1): we were called by that name. */
 int flock_main(int argc, char **argv);
@@ -63,9 +71,9 @@ int code_of_errno(int error, const char *syscall);
 /* A copy, to be freed, in which nothing can play tricks with a terminal or break a row: control characters become \xNN. NULL: out of memory. */
 char *printable(const char *text);
 /* "lockctl: ..." and a newline to stderr: one line whatever the words hold, in one write. */
-void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void complain(const char *format, ...) LIKE_PRINTF(1, 2);
 /* A sentence to stderr and EXIT_BAD_USAGE. */
-int bad_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int bad_usage(const char *command, const char *format, ...) LIKE_PRINTF(2, 3);
 /* The same for what getopt_long() refused with `refusal` ('?' or ':'), having been given `shorts` and opterr = 0. */
 int bad_option(const char *command, int refusal, char **argv, const char *shorts);
 /* What was printed to stdout, now; finish_output() tells if that failed. */

@@ -99,6 +99,8 @@ int cmd_help(int argc, char **argv)
                 printf("\n%s", c->details);
         if (c->run == cmd_list)
                 list_columns(stdout);
+        if (c->run == cmd_run)
+                fputs(os_help_run, stdout);
         return 0;
 }
 
@@ -130,12 +132,10 @@ static int act(int argc, char **argv)
 
 static bool is_called(const char *argv0, const char *name)
 {
-        const char *slash = argv0 != NULL ? strrchr(argv0, '/') : NULL;
-
-        return argv0 != NULL && strcmp(slash != NULL ? slash + 1 : argv0, name) == 0;
+        return argv0 != NULL && strcmp(os_base_name(argv0), name) == 0;
 }
 
-int main(int argc, char **argv)
+int lockctl_main(int argc, char **argv)
 {
         os_guard_stdio();
         if (!is_called(argv[0], "flock"))

@@ -2,6 +2,8 @@
 #ifndef LOCKCTL_OS_H
 #define LOCKCTL_OS_H
 
+#include "portalock.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,8 +16,6 @@ int64_t os_now_us(void);        /* the same clock */
 /* From now on TERM, INT, HUP, QUIT, USR1 and USR2 are events; those that are ignored stay so. Undone by os_release_signals(). */
 void os_catch_signals(void);
 void os_release_signals(void);
-/* The sigset_t that was in force before: a command's. */
-const void *os_signal_mask(void);
 
 struct os_event {
         enum { OS_READABLE /* or writable */, OS_TIME, OS_SIGNAL, OS_CHILD_ENDED } kind;
@@ -23,20 +23,29 @@ struct os_event {
         bool from_terminal;     /* a key: the whole foreground has got the signal, a child too */
 };
 /*
- * Wait for the next event: a signal, the end of `child` (0: none), `fd` (-1: none) readable or, if `write`, writable, or timeout_ms (-1: none) over.
+ * Wait for the next event: a signal, the end of `child` (0: none), session `s` (NULL: none) in want of portalock_process(), or timeout_ms (-1: none) over.
  */
-void os_next_event(struct os_event *e, int fd, bool write, int64_t timeout_ms, int64_t child);
+void os_next_event(struct os_event *e, const portalock_session *s, int64_t timeout_ms, int64_t child);
 
 /* End as one whom this signal killed. Does not return. */
 void os_die_by(int signal_number);
 
 /* ---- the command (child.c) ---- */
 
+/* argv for os_spawn() and os_exec() that gives `line`, which is borrowed, to the shell. */
+void os_shell(char *line, char *argv[4]);
 /* Run argv[0] (by PATH) as a child that inherits descriptor `keep` (-1: none of ours). Its pid, or -errno. */
 int64_t os_spawn(char **argv, int keep);
 /* Become argv[0], which inherits the `count` descriptors of `keep`. Returns only on failure: -errno. */
 int os_exec(char **argv, const int *keep, size_t count);
 void os_kill(int64_t child, int signal_number);
+/* End the child: it is asked to, or at_once made to. */
+void os_end_command(int64_t child, bool at_once);
+/* Set a variable of the environment that commands get. */
+void os_set_variable(const char *name, const char *value);
+
+/* Does a lock live with a descriptor, which a command inherits and a shell has? If not, it is taken by path, and is lockctl's alone. */
+bool os_has_descriptors(void);
 
 /* Has `fd` come from whoever started us, open? What we open ourselves is never inherited. */
 bool os_is_inherited(int fd);
@@ -44,6 +53,9 @@ bool os_is_inherited(int fd);
 void os_set_inherited(int fd, bool inherited);
 
 /* ---- without a daemon (direct.c) ---- */
+
+/* The system call that locks, for people. */
+extern const char os_lock_call[];
 
 enum os_direct { OS_DIRECT_OK, OS_DIRECT_BUSY, OS_DIRECT_TIMED_OUT, OS_DIRECT_NO_FILE, OS_DIRECT_FAILED };
 /*
@@ -57,6 +69,9 @@ int os_unlock(int fd);
 char *os_absolute(const char *path);
 /* Open without locking: 0 or errno. */
 int os_open_file(const char *path, int *fd);
+void os_close_file(int fd);
+/* Is it the name, in an error of the library, of the system call that opens files? */
+bool os_is_open_call(const char *syscall);
 
 /* ---- run --remove (remove.c) ---- */
 
@@ -71,6 +86,12 @@ enum os_removal {
 enum os_removal os_remove_locked(const char *path, int fd, bool shared, const char **why);
 
 /* ---- people and terminals (system.c) ---- */
+
+/* What `help run` has to add on this system. */
+extern const char os_help_run[];
+
+/* The last part of a path. */
+const char *os_base_name(const char *path);
 
 /* The user's name, or the number. */
 void os_user_name(int64_t uid, char *out, size_t size);

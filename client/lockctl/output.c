@@ -207,7 +207,7 @@ int code_of_errno(int error, const char *syscall)
         case ENOSPC:
                 return EXIT_CANNOT_CREATE;
         default:
-                return strcmp(syscall, "open") == 0 ? EXIT_NO_FILE : EXIT_BAD_LOCK;
+                return os_is_open_call(syscall) ? EXIT_NO_FILE : EXIT_BAD_LOCK;
         }
 }
 
@@ -292,7 +292,7 @@ int report_failure(portalock_session *s, const char *path)
                 return EXIT_SYSTEM;
         case PORTALOCK_E_NO_DAEMON:
                 if (path != NULL)
-                        complain("%s: not locked: %s; without --require-daemon flock(2) does it", path, e->text);
+                        complain("%s: not locked: %s; without --require-daemon %s does it", path, e->text, os_lock_call);
                 else
                         complain("%s", e->text);
                 return EXIT_NO_DAEMON;

@@ -9,11 +9,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define CONNECT_GRACE_MS 1000   /* beyond -w, as the library waits for an answer */
 #define KILL_AFTER_MS 5000      /* a command whose lock was broken has so long to end */
@@ -40,13 +38,6 @@ static const char *name_of(const struct run_options *o)
                 return o->path;
         snprintf(number, sizeof number, "descriptor %d", o->fd);
         return number;
-}
-
-static const char *base_name(const char *path)
-{
-        const char *slash = strrchr(path, '/');
-
-        return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
 }
 
 /* ---- the lock, from the daemon ---- */
@@ -88,7 +79,7 @@ static void on_lost(void *arg, portalock_file *f, const char *by)
         complain("%s: the lock was taken away (%s)%s", name_of(r->o), by, r->o->warn_when_lost ? "" : "; ending the command");
         if (r->o->warn_when_lost)
                 return;
-        os_kill(r->child, SIGTERM);
+        os_end_command(r->child, false);
         r->kill_at_ms = os_now_ms() + KILL_AFTER_MS;
 }
 
@@ -127,8 +118,7 @@ static void wait_over(struct run *r)
                 }
                 if (r->over)
                         return;
-                os_next_event(&e, portalock_fd(r->session), (portalock_events(r->session) & PORTALOCK_WRITABLE) != 0,
-                              sooner(sooner(portalock_timeout(r->session), waiting_show(&r->waiting)), left_to_connect(r)), 0);
+                os_next_event(&e, r->session, sooner(sooner(portalock_timeout(r->session), waiting_show(&r->waiting)), left_to_connect(r)), 0);
                 if (e.kind != OS_SIGNAL)
                         continue;
                 waiting_end(&r->waiting);
@@ -151,7 +141,7 @@ static int lock_by_daemon(struct run *r)
         /* A descriptor's lock stays with it, when we have long ended. */
         int flags = o->flags | (o->path == NULL && o->command == NULL ? PORTALOCK_DETACH : 0), e;
 
-        e = portalock_connect_start(o->command != NULL ? base_name(o->command[0]) : NULL, 0, on_connected, r, &r->session);
+        e = portalock_connect_start(o->command != NULL ? os_base_name(o->command[0]) : NULL, 0, on_connected, r, &r->session);
         if (e != 0)
                 return e;
         r->connect_until_ms = o->timeout_ms > 0 ? os_now_ms() + o->timeout_ms + CONNECT_GRACE_MS : -1;
@@ -221,7 +211,7 @@ static int refused(const struct run *r, int e)
         if (e == PORTALOCK_E_LOCK_FAILED || e == PORTALOCK_E_TIMED_OUT)
                 return conflict(r, e == PORTALOCK_E_TIMED_OUT);
         if (e == PORTALOCK_E_OS)
-                return system_failure(r, strcmp(info->syscall, "open") == 0, info->os_errno);
+                return system_failure(r, os_is_open_call(info->syscall), info->os_errno);
         if (e == PORTALOCK_E_CONNECTION && info->code == 0) {
                 complain("%s: %s", name_of(r->o), silent);
                 return EXIT_PEER;
@@ -239,8 +229,8 @@ static int lock_directly(struct run *r, int64_t began_ms, const char *why)
         enum os_direct d;
         int error = 0;
 
-        if (o->verbose || (!o->is_flock && os_is_terminal(STDERR_FILENO)))
-                complain("%s; locking with flock(2) directly, unfair and unseen", why);
+        if (o->verbose || (!o->is_flock && os_is_terminal(2)))
+                complain("%s; locking with %s directly, unfair and unseen", why, os_lock_call);
         if (timeout_ms > 0)
                 timeout_ms = timeout_ms > past ? timeout_ms - past : 0;
         r->fd = o->fd;
@@ -267,11 +257,11 @@ static void tell_command(const struct run *r)
         if (r->session == NULL)
                 return;
         snprintf(number, sizeof number, "%" PRId64, portalock_session_id(r->session));
-        setenv("PORTALOCK_SESSION", number, 1);
+        os_set_variable("PORTALOCK_SESSION", number);
         snprintf(number, sizeof number, "%" PRId64, portalock_token(r->file));
-        setenv("PORTALOCK_TOKEN", number, 1);
+        os_set_variable("PORTALOCK_TOKEN", number);
         if (r->o->path != NULL && (path = os_absolute(r->o->path)) != NULL)
-                setenv("PORTALOCK_FILE", path, 1);
+                os_set_variable("PORTALOCK_FILE", path);
         free(path);
 }
 
@@ -290,7 +280,7 @@ static void on_event(struct run *r, const struct os_event *e)
         if (e->kind == OS_SIGNAL && !e->from_terminal)
                 os_kill(r->child, e->number);
         if (r->kill_at_ms > 0 && os_now_ms() >= r->kill_at_ms) {
-                os_kill(r->child, SIGKILL);
+                os_end_command(r->child, true);
                 r->kill_at_ms = 0;
         }
 }
@@ -317,12 +307,12 @@ static int run_command(struct run *r)
         if (r->child < 0)
                 return not_run(r, (int)-r->child);
         for (;;) {
-                /* A daemon that dies takes nothing with it: our descriptor bears the lock. */
+                /* A daemon that dies takes nothing with it where our descriptor bears the lock; elsewhere on_lost() has been called. */
                 listens = listens && goes_on_listening(r);
                 timeout = listens ? portalock_timeout(r->session) : -1;
                 if (r->kill_at_ms > 0)
                         timeout = sooner(timeout, r->kill_at_ms > os_now_ms() ? r->kill_at_ms - os_now_ms() : 0);
-                os_next_event(&e, listens ? portalock_fd(r->session) : -1, listens && (portalock_events(r->session) & PORTALOCK_WRITABLE) != 0, timeout, r->child);
+                os_next_event(&e, listens ? r->session : NULL, timeout, r->child);
                 if (e.kind == OS_CHILD_ENDED)
                         break;
                 on_event(r, &e);
@@ -385,7 +375,7 @@ static int act(struct run *r, int64_t began_us)
                 remove_file(r);
         if (r->o->path == NULL || r->session != NULL)
                 return code;
-        close(r->fd);
+        os_close_file(r->fd);
         return code;
 }
 

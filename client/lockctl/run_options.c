@@ -74,7 +74,7 @@ static const char flock_usage[] =
         "\n"
         "This is lockctl of portalock; see flock(1) and lockctl(1).\n";
 
-static int mistake(const struct run_options *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int mistake(const struct run_options *o, const char *format, ...) LIKE_PRINTF(2, 3);
 
 static int mistake(const struct run_options *o, const char *format, ...)
 {
@@ -260,16 +260,23 @@ static int take_words(struct run_options *o, int count, char **words)
                 return -1;
         o->command = words;
         if (is_shell_word(words[0])) {
-                const char *shell = getenv("SHELL");
-
                 if (count != 2)
                         return mistake(o, "%s requires exactly one command argument", words[0]);
-                o->shell[0] = (char *)(uintptr_t)(shell != NULL && shell[0] != '\0' ? shell : "/bin/sh");
-                o->shell[1] = (char *)(uintptr_t)"-c";
-                o->shell[2] = words[1];
+                os_shell(words[1], o->shell);
                 o->command = o->shell;
         }
         return -1;
+}
+
+/* -1 to go on. */
+static int refuse_descriptors(const struct run_options *o)
+{
+        if (os_has_descriptors() || (o->fd < 0 && !o->unlock && !o->no_fork && !o->remove))
+                return -1;
+        if (o->remove)
+                return mistake(o, "--remove is not possible on Windows: the daemon has the file open, and who waits for it would wait for a file that is gone");
+        return mistake(o, "%s is not possible on Windows: a lock belongs to lockctl there, and neither the shell nor the command can have it",
+                       o->unlock ? "-u (--unlock)" : o->no_fork ? "-F (--no-fork)" : "locking a descriptor by its number");
 }
 
 static int check_remove(const struct run_options *o)
@@ -307,6 +314,8 @@ int run_parse(int argc, char **argv, bool is_flock, struct run_options *o)
         if (o->no_fork && o->close_in_command)
                 return mistake(o, "the --no-fork and --close options are incompatible");
         code = take_words(o, argc - optind, argv + optind);
+        if (code < 0)
+                code = refuse_descriptors(o);
         if (code < 0 && o->remove)
                 code = check_remove(o);
         if (code >= 0)

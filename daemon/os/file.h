@@ -12,10 +12,11 @@ struct file_identity {
         uint64_t device, inode;
 };
 
-/* What failed, for data.syscall and data.errno. */
+/* What failed, for data.syscall, data.errno and, where the system has numbers of its own, data.code (0: none). */
 struct file_error {
         const char *syscall;
         int error;
+        unsigned code;
 };
 
 /* The identity of what `path` names now, of whatever kind: a FIFO cannot be opened by path here, but it can be locked by descriptor. Returns 0 or -1 with *e. */
@@ -46,6 +47,8 @@ bool file_is_local(struct mounts *m, int fd);
 
 /* Open by path for locking what can be locked so (regular file, directory, block device), creating it if `create`. Reading only, never blocking on it. Returns a descriptor or -1 with *e. */
 int file_open(const char *path, bool create, struct file_identity *id, struct file_error *e);
+
+void file_close(int fd);
 
 /* A new open file description of the file behind `fd`. Returns a descriptor or -1 with *e. */
 int file_reopen(int fd, struct file_error *e);

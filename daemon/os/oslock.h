@@ -22,6 +22,9 @@ enum oslock_result {
         OSLOCK_CANCELLED        /* a wait was ended by oslock_cancel() before it got the lock */
 };
 
+/* The system's call, for data.syscall. */
+extern const char oslock_call[];
+
 /* Take `mode` without waiting, on a description that holds nothing (or that mode already). */
 enum oslock_result oslock_try(int fd, enum oslock_mode mode, int *error);
 /* SH -> EX without waiting: TAKEN, BUSY (SH is kept), LOST, FAILED. */

@@ -23,6 +23,9 @@ void peer_refresh(struct peer *p);
 /* The name and start time of a process; false when there is none, or it has ended and is only not collected yet. */
 bool peer_process(int64_t pid, char *command, uint64_t *started);
 
+/* Our own, to compare with. */
+int64_t peer_own_uid(void);
+
 /* May this peer use, or stop, a daemon that runs as `uid` for its own user? */
 bool peer_allowed(const struct peer *p, int64_t uid);
 

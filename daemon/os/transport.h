@@ -14,6 +14,9 @@ typedef struct uv_loop_s uv_loop_t;
 
 #define TRANSPORT_FD_HOLE (-1)  /* a descriptor was sent, but could not be received */
 
+/* Do descriptors travel on this system? */
+extern const bool transport_passes_descriptors;
+
 struct transport_group;         /* what the connections of one loop share */
 struct transport;
 

@@ -449,7 +449,7 @@ void table_step(struct table *t, const struct table_event *ev, struct table_effe
         case EV_UNLOCK:
                 unlock(t, ev);
                 break;
-        case EV_BREAK:
+        case EV_BREAK_LOCK:
                 break_lock(t, ev);
                 break;
         case EV_CANCEL:

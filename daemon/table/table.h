@@ -41,7 +41,7 @@ enum table_event_kind {
         EV_SESSION,     /* what a session says of itself, before all else of it, or again when its parent has come back; see `parent` and `concurrent`. Without memory nothing is kept: table_knows_session() */
         EV_LOCK,        /* a request */
         EV_UNLOCK,      /* a lock id of this session is given up */
-        EV_BREAK,       /* a lock id is taken away from whoever holds it, and a passed description's from all who hold by it: FX_LOST for each, a waiting
+        EV_BREAK_LOCK,  /* a lock id is taken away from whoever holds it, and a passed description's from all who hold by it: FX_LOST for each, a waiting
                            upgrade replies OUT_LOST, nothing is left in the kernel. By path only that owner has it no more */
         EV_CANCEL,      /* a waiting request (by its table id) is withdrawn: replies OUT_CANCELLED */
         EV_SESSION_END, /* all requests and locks of a session go; its requests get a REPLY OUT_CANCELLED too */
@@ -80,7 +80,7 @@ struct table_event {
         bool detach;                    /* forget the owner right after the grant, without OS_UNLOCK */
         int64_t since_ms;               /* arrival: now_ms, or earlier for one that must queue again at its old place */
         int64_t deadline_ms;            /* TABLE_NEVER */
-        /* EV_UNLOCK, EV_BREAK */
+        /* EV_UNLOCK, EV_BREAK_LOCK */
         table_id lock;
         bool close_only;                /* drop the bearer, no OS_UNLOCK (passed descriptions only) */
         /* EV_CANCEL */
@@ -131,7 +131,7 @@ struct table_effect {
         uint64_t token;
         int64_t waited_ms;
         int error;
-        bool broken;                    /* FX_LOST, FX_REPLY OUT_LOST: by EV_BREAK, not by an outsider */
+        bool broken;                    /* FX_LOST, FX_REPLY OUT_LOST: by EV_BREAK_LOCK, not by an outsider */
         bool relock;                    /* FX_REPLY OUT_GRANTED: held before (relock, downgrade, claim) */
         size_t cycle;                   /* FX_REPLY OUT_DEADLOCK: for table_cycle() */
         uint64_t op;                    /* FX_OS_LOCK, FX_OS_CANCEL */

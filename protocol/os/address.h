@@ -1,5 +1,8 @@
 /*
  * Where the daemon listens: the same rules on both sides, so that nobody can be led to a stranger's socket.
+ *
+ * What is said of sockets holds for Windows' named pipes as well: `path` is the pipe's name, descriptors are handles (protocol/os/win/pipe.h), there is no
+ * folder to check, and the start lock is a mutex.
  */
 #ifndef PL_ADDRESS_H
 #define PL_ADDRESS_H
@@ -42,8 +45,16 @@ int pl_address_check_server(struct pl_address *a, int fd, long long *pid);
 
 /* socket+bind (not listen), mode 0600, for `everybody` 0666, after removing a stale socket; the caller holds the start lock. Returns the descriptor or -errno. */
 int pl_address_bind(const struct pl_address *a, bool everybody);
+/* Nobody shall find it any more. */
+void pl_address_unbind(const struct pl_address *a);
 
 /* Open and try to flock PATH.lock, held for the daemon's life. Returns the descriptor, -EWOULDBLOCK when a daemon lives, or -errno. */
 int pl_address_start_lock(const struct pl_address *a);
+
+/* The one name of what we have bound, however many lead there; free() it. NULL: it cannot be told. */
+char *pl_address_canonical(const struct pl_address *a);
+
+/* Close what one of these has returned. */
+void pl_address_close(int fd);
 
 #endif

@@ -694,7 +694,7 @@ class Manual(unittest.TestCase):
             self.assertEqual(names - documented, set(), page)
 
     def test_what_lockctl_tells_its_command_is_documented(self):
-        told = set(re.findall(r'setenv\("(\w+)"', read(SOURCE, "client", "lockctl", "run.c")))
+        told = set(re.findall(r'os_set_variable\("(\w+)"', read(SOURCE, "client", "lockctl", "run.c")))
         self.assertEqual(len(told), 3)
         self.assertLessEqual(told, set(re.findall(r"^\.B (\w+)", self.chapter("lockctl.1", "ENVIRONMENT"), re.M)))
 

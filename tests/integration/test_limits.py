@@ -9,7 +9,7 @@ import socket
 import time
 import unittest
 
-from wire import Daemon, DaemonTest, Refused, is_free
+from wire import Daemon, DaemonTest, Refused, is_free, needs
 
 EX = "LOCK_EX"
 
@@ -24,6 +24,7 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@needs("a limit of descriptors to set")
 class Descriptors(unittest.TestCase):
     def start(self, limit):
         self.daemon = Daemon(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
@@ -228,6 +229,7 @@ class Counts(DaemonTest):
         e = client.refusal(id)
         self.assertEqual((e.code, e.data["name"], e.data["limit"]), (8, "LIMIT", limit))
 
+    @needs("patience: Wine takes milliseconds to identify a file, a hundred thousand times")
     def test_waiting_requests_of_a_session(self):
         a, b, c = self.client(concurrent=True), self.client(), self.client()
         held = c.lock(self.path, EX)["lock"]
@@ -247,6 +249,7 @@ class Counts(DaemonTest):
         c.unlock(held)
         self.assertEqual(a.reply(2)["mode"], EX)
 
+    @needs("patience, as above")
     def test_locks_of_a_session(self):
         a = self.client()
         for first in range(1, self.MOST + 1, self.BATCH):
@@ -265,7 +268,8 @@ class Counts(DaemonTest):
 
     def test_sessions(self):
         clients = [self.client() for _ in range(self.SESSIONS)]
-        clients[-1].ping()  # all before it have been accepted
+        for c in clients:
+            c.ping()  # it has been accepted; pipes do not come in the order in which they were asked for
         with self.daemon.connect() as one_more:
             m = one_more.line()
             self.assertEqual((m["id"], m["error"]["code"], m["error"]["data"]["limit"]), (None, 8, "sessions"))
@@ -279,6 +283,7 @@ class Counts(DaemonTest):
             again.ping()
 
 
+@needs("threads that wait, and flock(2)")
 class Threads(DaemonTest):
     MOST = 256  # that wait in the kernel for local files
 
@@ -327,6 +332,7 @@ class Shares(DaemonTest):
             pass
         self.assertLess(done, self.LISTS)
 
+    @needs("half-closed pipes")
     def test_after_a_half_close_all_lines_are_answered(self):
         a = self.client()
         a.raw(self.lists())

@@ -14,10 +14,19 @@ import tempfile
 import time
 import unittest
 
+import windows
+
 PORTALOCKD = os.environ.get("PORTALOCKD", "portalockd")
 PATIENCE = 20.0  # seconds after which an awaited event is given up: a failure, never a pause
 # clang 14's ThreadSanitizer loses one now and then that comes while the program runs, in a bare libuv loop as well. Elsewhere one must do.
 SIGNALS_GET_LOST = os.environ.get("PORTALOCK_TSAN") == "1"
+
+WINDOWS = windows.RELAY is not None  # the daemon runs under Wine
+
+
+def needs(what):
+    """For tests of what Windows does not have: descriptors that travel, half-closed connections, ..."""
+    return unittest.skipIf(WINDOWS, f"not on Windows: {what}")
 
 
 class Refused(Exception):
@@ -38,8 +47,10 @@ class Client:
         `concurrent`: it goes on while it waits, with an unlock or with another handle of the same file. `parent`: a session id, or a hello without one: 0.
         `connected`: a socket that somebody else has connected.
         """
+        if WINDOWS:
+            connected = windows.connect(path)
         self.socket = connected or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        if rcvbuf:
+        if rcvbuf and not WINDOWS:  # what lies between us and a pipe would be slow, not full
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         if not connected:
             self.socket.connect(path)
@@ -65,6 +76,8 @@ class Client:
         """Send bytes, the descriptors with the first of them."""
         if isinstance(data, str):
             data = data.encode()
+        if WINDOWS:
+            data = windows.outgoing(data)
         if fds:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
             sent = self.socket.sendmsg([data], rights)
@@ -87,7 +100,8 @@ class Client:
                 return None
             self.buffer += data
         line, self.buffer = self.buffer.split(b"\n", 1)
-        return json.loads(line)
+        message = json.loads(line)
+        return windows.incoming(message) if WINDOWS else message
 
     def take(self):
         """One more line, into its drawer. False at the end."""
@@ -185,6 +199,13 @@ class Daemon:
         self.folder = tempfile.mkdtemp(prefix="portalock-")
         self.path = socket_path or os.path.join(self.folder, "socket")
         self.log_path = os.path.join(self.folder, "log")
+        self.client_pid, self.client_uid = os.getpid(), os.getuid()  # of all clients of ours
+        if WINDOWS:
+            with open(self.log_path, "wb") as file:
+                self.ready = windows.start(self, program, options, state_dir or self.file("state"), file if log is None else log)
+            if not self.ready:
+                self.process.wait(PATIENCE)
+            return
         ready, report = os.pipe()
         with open(self.log_path, "wb") as file:
             self.process = subprocess.Popen(
@@ -220,6 +241,8 @@ class Daemon:
 
     def end(self, signo=signal.SIGTERM):
         """Sends the signal, awaits the end and returns the exit code."""
+        if WINDOWS and signo == signal.SIGTERM:  # there is no such thing there
+            return self.ask_to_stop()
         self.process.send_signal(signo)
         if SIGNALS_GET_LOST:
             try:
@@ -227,6 +250,17 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.process.send_signal(signo)
         return self.wait()
+
+    def ask_to_stop(self):
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with self.connect() as c:
+                try:
+                    c.send("stop", {"force": True})
+                    return self.process.wait(2)
+                except (subprocess.TimeoutExpired, OSError):  # there were too many sessions, perhaps
+                    if time.monotonic() > deadline:
+                        raise
 
     def stop(self):
         """Ends it by its id and returns the exit code."""
@@ -299,6 +333,8 @@ def await_end(socket_path):
 
 def is_free(path, mode=fcntl.LOCK_EX):
     """Can the kernel's lock be had now?"""
+    if WINDOWS:
+        return windows.is_free(path, "EX" if mode == fcntl.LOCK_EX else "SH")
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(fd, mode | fcntl.LOCK_NB)

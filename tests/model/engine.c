@@ -266,7 +266,7 @@ void step(struct table_event *ev)
                 print_step(ev, fx);
         for (i = 0; i < fx->count; i++)
                 apply(&fx->items[i]);
-        if (ev->kind == EV_BREAK)
+        if (ev->kind == EV_BREAK_LOCK)
                 judge_broken();
         judge_scenes(fx);
         while (w.hold_count > 0 && !w.holds[w.hold_count - 1].live)

@@ -225,7 +225,7 @@ static bool is_kept(uint64_t bearer)
 /* By anybody: the event names no session. */
 static void break_lock(table_id lock, uint64_t bearer)
 {
-        struct table_event ev = {.kind = EV_BREAK, .lock = lock};
+        struct table_event ev = {.kind = EV_BREAK_LOCK, .lock = lock};
 
         w.broken_bearer = bearer;
         w.last_broken = lock;

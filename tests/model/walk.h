@@ -140,7 +140,7 @@ void judge_deadlock(struct wish *q, size_t at);
 /* ---- scene.c: who holds, who waits and who is told, after every step ---- */
 void check_holds(void);
 void judge_scenes(const struct table_effects *fx);
-void judge_broken(void);                /* after an EV_BREAK */
+void judge_broken(void);                /* after an EV_BREAK_LOCK */
 
 /* ---- engine.c: the engine's part ---- */
 void step(struct table_event *ev);

@@ -32,3 +32,5 @@ void description_close(int fd)
 {
         close(fd);
 }
+
+const struct description_system description_system = {.duplicates = true, .threads = true, .retry_max_ms = 1000};

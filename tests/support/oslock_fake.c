@@ -10,6 +10,8 @@
 static struct fake_os *os;
 static int description_of[DESCRIPTORS_MAX]; /* by descriptor; 0: not open */
 
+const char oslock_call[] = "fake";
+
 void descriptions_begin(void)
 {
         os = fake_create();
@@ -177,3 +179,5 @@ void oslock_pool_stats(const struct oslock_pool *p, struct oslock_stats *out)
         out->waits_total = p->waits_total;
         out->tries_total = 0;
 }
+
+const struct description_system description_system = {.duplicates = true, .threads = true, .retry_max_ms = 1000};

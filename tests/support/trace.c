@@ -273,7 +273,7 @@ void trace_unlock(struct trace *t, char who, bool close_only)
 
 void trace_break(struct trace *t, table_id lock)
 {
-        trace_submit(t, (struct table_event){.kind = EV_BREAK, .lock = lock});
+        trace_submit(t, (struct table_event){.kind = EV_BREAK_LOCK, .lock = lock});
 }
 
 void trace_cancel(struct trace *t, char who)

@@ -102,7 +102,7 @@ static void the_errnos_of_files_and_locks_have_their_names(void **state)
         (void)state;
         assert_string_equal(pl_errno_name(ENOENT), "ENOENT");
         assert_string_equal(pl_errno_name(EACCES), "EACCES");
-        assert_string_equal(pl_errno_name(EWOULDBLOCK), "EAGAIN");
+        assert_string_equal(pl_errno_name(EAGAIN), "EAGAIN");
         assert_string_equal(pl_errno_name(EBADF), "EBADF");
         assert_string_equal(pl_errno_name(EINTR), "EINTR");
         assert_string_equal(pl_errno_name(ENOLCK), "ENOLCK");

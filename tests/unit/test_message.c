@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "root.h"
+
 #include "message.h"
 #include "starve.h"
 
@@ -266,7 +268,7 @@ static void a_refused_request_tells_whether_it_passed_a_descriptor(void **state)
 
 #define T3 "\"token\":1,\"token\":1,\"token\":1,"
 #define T18 T3 T3 T3 T3 T3 T3
-#define LOCK "\"path\":\"/f\",\"flags\":[\"LOCK_EX\"],"
+#define LOCK "\"path\":\"" ROOT "f\",\"flags\":[\"LOCK_EX\"],"
 #define A5 "\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1,"
 #define M9 "\"m1\":1,\"m2\":1,\"m3\":1,\"m4\":1,\"m5\":1,\"m6\":1,\"m7\":1,\"m8\":1,\"m9\":1,"
 

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "root.h"
+
 #include "method.h"
 
 #include <stdio.h>
@@ -121,7 +123,7 @@ static void an_unknown_or_doubled_member_is_refused_by_its_name(void **state)
 {
         static const struct {
                 const char *method, *good, *member;
-        } rows[] = {{"hello", "\"client\":\"x\"", "client"}, {"lock", "\"path\":\"/f\",\"flags\":[\"LOCK_EX\"]", "path"},
+        } rows[] = {{"hello", "\"client\":\"x\"", "client"}, {"lock", "\"path\":\"" ROOT "f\",\"flags\":[\"LOCK_EX\"]", "path"},
                     {"unlock", "\"lock\":5", "lock"},
                     {"cancel", "\"id\":5", "id"}, {"list", "\"pid\":5", "pid"}, {"stop", "\"force\":true", "force"}};
         char text[256];
@@ -200,11 +202,11 @@ static void hello_in_another_version_is_told_which_ones_there_are(void **state)
 
 static void lock_has_its_defaults(void **state)
 {
-        struct pl_request r = accepted("lock", "{\"path\":\"/f\",\"flags\":[\"LOCK_EX\"]}");
+        struct pl_request r = accepted("lock", "{\"path\":\"" ROOT "f\",\"flags\":[\"LOCK_EX\"]}");
         const struct pl_lock_params *p = &r.lock;
 
         (void)state;
-        assert_string_equal(p->path, "/f");
+        assert_string_equal(p->path, ROOT "f");
         assert_int_equal(p->mode, PL_MODE_EX);
         assert_true(p->create && !p->fd && !p->nonblock && !p->notify && !p->detach);
         assert_true(p->handle == 0 && p->timeout_ms == -1);
@@ -230,7 +232,7 @@ static void lock_takes_all_that_is_said(void **state)
         pl_request_clear(&r);
 }
 
-#define LOCK(members) "{\"path\":\"/f\",\"flags\":[\"LOCK_EX\"]," members "}"
+#define LOCK(members) "{\"path\":\"" ROOT "f\",\"flags\":[\"LOCK_EX\"]," members "}"
 
 static void lock_refuses_what_is_out_of_its_range(void **state)
 {
@@ -253,10 +255,10 @@ static void a_path_is_absolute_and_bounded_a_label_only_bounded(void **state)
 {
         (void)state;
         /* PL_PATH_BYTES_MAX counts the NUL. */
-        longest("lock", "{\"flags\":[\"LOCK_SH\"],\"path\":\"/", PL_PATH_BYTES_MAX - 2, "\"}", "path");
+        longest("lock", "{\"flags\":[\"LOCK_SH\"],\"path\":\"" ROOT, PL_PATH_BYTES_MAX - sizeof ROOT, "\"}", "path");
         longest("lock", "{\"flags\":[\"LOCK_SH\"],\"fd\":true,\"path\":\"", PL_PATH_BYTES_MAX - 1, "\"}", "path");
-        longest("unlock", "{\"path\":\"/", PL_PATH_BYTES_MAX - 2, "\"}", "path");
-        longest("list", "{\"path\":\"/", PL_PATH_BYTES_MAX - 2, "\"}", "path");
+        longest("unlock", "{\"path\":\"" ROOT, PL_PATH_BYTES_MAX - sizeof ROOT, "\"}", "path");
+        longest("list", "{\"path\":\"" ROOT, PL_PATH_BYTES_MAX - sizeof ROOT, "\"}", "path");
         refused("lock", "{\"path\":\"f\",\"flags\":[\"LOCK_EX\"]}", "path");
         refused("lock", "{\"path\":\"./f\",\"fd\":false,\"flags\":[\"LOCK_EX\"]}", "path");
         refused("lock", "{\"path\":\"\",\"flags\":[\"LOCK_EX\"]}", "path");
@@ -278,14 +280,14 @@ static void flags_hold_exactly_one_mode(void **state)
 
         (void)state;
         for (i = 0; i < COUNT(good); i++) {
-                snprintf(text, sizeof text, "{\"path\":\"/f\",\"flags\":%s}", good[i]);
+                snprintf(text, sizeof text, "{\"path\":\"" ROOT "f\",\"flags\":%s}", good[i]);
                 taken("lock", text);
         }
         for (i = 0; i < COUNT(bad); i++) {
-                snprintf(text, sizeof text, "{\"path\":\"/f\",\"flags\":%s}", bad[i]);
+                snprintf(text, sizeof text, "{\"path\":\"" ROOT "f\",\"flags\":%s}", bad[i]);
                 refused("lock", text, "flags");
         }
-        refused("lock", "{\"path\":\"/f\"}", "flags");
+        refused("lock", "{\"path\":\"" ROOT "f\"}", "flags");
 }
 
 static void reclaim_is_a_holders_or_a_waiters(void **state)
@@ -329,21 +331,21 @@ static void unlock_is_by_id_or_by_path(void **state)
         (void)state;
         assert_true(r.unlock.lock == PL_INTEGER_MAX && r.unlock.path == NULL && r.unlock.close);
         pl_request_clear(&r);
-        r = accepted("unlock", "{\"path\":\"/f\",\"handle\":3}");
+        r = accepted("unlock", "{\"path\":\"" ROOT "f\",\"handle\":3}");
         assert_true(r.unlock.lock == -1 && r.unlock.handle == 3 && !r.unlock.close);
-        assert_string_equal(r.unlock.path, "/f");
+        assert_string_equal(r.unlock.path, ROOT "f");
         pl_request_clear(&r);
         refused("unlock", "", "lock");
         refused("unlock", "{}", "lock");
         refused("unlock", "{\"close\":true}", "lock");
-        refused("unlock", "{\"lock\":5,\"path\":\"/f\"}", "lock");
+        refused("unlock", "{\"lock\":5,\"path\":\"" ROOT "f\"}", "lock");
         refused("unlock", "{\"lock\":0}", "lock");
         refused("unlock", "{\"lock\":-5}", "lock");
         refused("unlock", "{\"lock\":9007199254740992}", "lock");
         refused("unlock", "{\"lock\":5,\"handle\":0}", "handle");
-        refused("unlock", "{\"path\":\"/f\",\"handle\":2147483648}", "handle");
+        refused("unlock", "{\"path\":\"" ROOT "f\",\"handle\":2147483648}", "handle");
         refused("unlock", "{\"path\":\"f\"}", "path");
-        refused("unlock", "{\"path\":\"/f\",\"close\":0}", "close");
+        refused("unlock", "{\"path\":\"" ROOT "f\",\"close\":0}", "close");
 }
 
 static void cancel_names_a_request(void **state)
@@ -375,8 +377,8 @@ static void list_may_be_narrowed(void **state)
         assert_true(r.list.limit == PL_LIST_ROWS_DEFAULT && r.list.after == NULL);
         pl_request_clear(&r);
         r = accepted("list",
-        "{\"path\":\"/f\",\"pid\":0,\"session\":6,\"state\":\"waiting\",\"outside\":false,\"limit\":4000,\"after\":\"8:42\"}");
-        assert_string_equal(r.list.path, "/f");
+        "{\"path\":\"" ROOT "f\",\"pid\":0,\"session\":6,\"state\":\"waiting\",\"outside\":false,\"limit\":4000,\"after\":\"8:42\"}");
+        assert_string_equal(r.list.path, ROOT "f");
         assert_true(r.list.pid == 0 && r.list.session == 6 && r.list.state == PL_STATE_WAITING);
         assert_true(!r.list.outside && r.list.limit == PL_LIST_ROWS_MAX);
         assert_string_equal(r.list.after, "8:42");

@@ -29,9 +29,51 @@ int64_t os_now_ms(void)
         return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-void os_wait(int fd, bool write, int64_t deadline_ms)
+int64_t os_process_id(void)
 {
-        struct pollfd p = {.fd = fd, .events = (short)(POLLIN | (write ? POLLOUT : 0))};
+        return getpid();
+}
+
+bool os_exists(const char *path)
+{
+        return access(path, F_OK) == 0;
+}
+
+bool os_passes_descriptors(void)
+{
+        return true;
+}
+
+int os_begin(struct portalock_session *s)
+{
+        (void)s;
+        return 0;
+}
+
+void os_end(struct portalock_session *s)
+{
+        (void)s;
+}
+
+void *os_handle(const struct portalock_session *s)
+{
+        (void)s;
+        return NULL;
+}
+
+void os_hang_up(struct portalock_session *s)
+{
+        if (s->fd >= 0)
+                close(s->fd);
+        if (s->report_fd >= 0)
+                close(s->report_fd);
+        s->fd = s->report_fd = -1;
+}
+
+void os_wait(struct portalock_session *s, int64_t deadline_ms)
+{
+        bool write = (portalock_events(s) & PORTALOCK_WRITABLE) != 0;
+        struct pollfd p = {.fd = portalock_fd(s), .events = (short)(POLLIN | (write ? POLLOUT : 0))};
         int64_t left = -1;
 
         if (deadline_ms != INT64_MAX) {
@@ -44,7 +86,7 @@ void os_wait(int fd, bool write, int64_t deadline_ms)
         (void)poll(&p, 1, (int)left);   /* whatever ends it, the caller looks again */
 }
 
-ssize_t os_send(int fd, const char *data, size_t len, int pass)
+int64_t os_send(struct portalock_session *s, const char *data, size_t len, int pass)
 {
         union {
                 struct cmsghdr align;
@@ -66,27 +108,27 @@ ssize_t os_send(int fd, const char *data, size_t len, int pass)
                 memcpy(CMSG_DATA(c), &pass, sizeof(int));
         }
         do
-                n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+                n = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
         while (n < 0 && errno == EINTR);
         return n < 0 ? -errno : n;
 }
 
-ssize_t os_receive(int fd, char *data, size_t len)
+int64_t os_receive(struct portalock_session *s, char *data, size_t len)
 {
         ssize_t n;
 
         do
-                n = recv(fd, data, len, MSG_DONTWAIT);
+                n = recv(s->fd, data, len, MSG_DONTWAIT);
         while (n < 0 && errno == EINTR);
         return n < 0 ? -errno : n;
 }
 
-ssize_t os_read_report(int fd, char *data, size_t len)
+int64_t os_read_report(struct portalock_session *s, char *data, size_t len)
 {
         ssize_t n;
 
         do
-                n = read(fd, data, len);
+                n = read(s->report_fd, data, len);
         while (n < 0 && errno == EINTR);
         return n < 0 ? -errno : n;
 }

@@ -24,8 +24,7 @@
 
 static int fail(struct file_error *e, const char *syscall_name, int error)
 {
-        e->syscall = syscall_name;
-        e->error = error;
+        *e = (struct file_error){.syscall = syscall_name, .error = error};
         return -1;
 }
 
@@ -226,6 +225,11 @@ int file_open(const char *path, bool create, struct file_identity *id, struct fi
         }
         identity_of(&st, id);
         return fd;
+}
+
+void file_close(int fd)
+{
+        close(fd);
 }
 
 int file_reopen(int fd, struct file_error *e)

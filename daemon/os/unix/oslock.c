@@ -10,6 +10,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+const char oslock_call[] = "flock";
+
 static int flock_operation(enum oslock_mode mode)
 {
         return mode == OSLOCK_EX ? LOCK_EX : LOCK_SH;

@@ -95,6 +95,11 @@ void peer_refresh(struct peer *p)
                 memcpy(p->command, command, sizeof command);
 }
 
+int64_t peer_own_uid(void)
+{
+        return (int64_t)geteuid();
+}
+
 bool peer_allowed(const struct peer *p, int64_t uid)
 {
         return p->uid == 0 || (p->uid == uid && uid != NOBODY);

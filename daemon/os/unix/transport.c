@@ -18,6 +18,8 @@
 #define FDS_PER_MESSAGE 253     /* SCM_MAX_FD: a message can carry no more */
 #define READS_PER_TURN 8        /* then the other connections have their turn */
 
+const bool transport_passes_descriptors = true;
+
 struct transport {
         struct transport_group *group;
         struct transport *dirty_next;

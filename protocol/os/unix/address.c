@@ -247,6 +247,11 @@ int pl_address_bind(const struct pl_address *a, bool everybody)
         return r;
 }
 
+void pl_address_unbind(const struct pl_address *a)
+{
+        unlink(a->path);
+}
+
 int pl_address_start_lock(const struct pl_address *a)
 {
         char path[sizeof a->path + 8];
@@ -261,4 +266,14 @@ int pl_address_start_lock(const struct pl_address *a)
         error = errno;
         close(fd);
         return -error;
+}
+
+char *pl_address_canonical(const struct pl_address *a)
+{
+        return realpath(a->path, NULL);
+}
+
+void pl_address_close(int fd)
+{
+        close(fd);
 }

@@ -1,6 +1,8 @@
 /* The command: spawned as a direct child that inherits what it shall, or executed in our place. */
 #include "../../os.h"
 
+#include "events.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -62,6 +64,17 @@ static int spawn_script(char **argv, int keep, pid_t *pid)
         return error;
 }
 
+void os_shell(char *line, char *argv[4])
+{
+        static char sh[] = "/bin/sh", c[] = "-c";
+        char *shell = getenv("SHELL");
+
+        argv[0] = shell != NULL && shell[0] != '\0' ? shell : sh;
+        argv[1] = c;
+        argv[2] = line;
+        argv[3] = NULL;
+}
+
 int64_t os_spawn(char **argv, int keep)
 {
         pid_t pid = -1;
@@ -95,6 +108,16 @@ int os_exec(char **argv, const int *keep, size_t count)
         os_release_signals();
         execvp(argv[0], argv);
         return -errno;
+}
+
+void os_set_variable(const char *name, const char *value)
+{
+        setenv(name, value, 1);
+}
+
+void os_end_command(int64_t child, bool at_once)
+{
+        os_kill(child, at_once ? SIGKILL : SIGTERM);
 }
 
 void os_kill(int64_t child, int signal_number)

@@ -118,6 +118,18 @@ enum os_direct os_lock_direct(const char *path, int flags, int64_t timeout_ms, i
         return r;
 }
 
+const char os_lock_call[] = "flock(2)";
+
+void os_close_file(int fd)
+{
+        close(fd);
+}
+
+bool os_is_open_call(const char *syscall)
+{
+        return strcmp(syscall, "open") == 0;
+}
+
 int os_unlock(int fd)
 {
         return flock(fd, LOCK_UN) == 0 ? 0 : errno;

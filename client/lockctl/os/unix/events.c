@@ -2,6 +2,8 @@
  * Signals and descriptors in one place. Signals are blocked but while ppoll(2) waits, so that none falls between a look and the wait; their handlers only
  * note them.
  */
+#include "events.h"
+
 #include "../../os.h"
 
 #include <errno.h>
@@ -75,7 +77,7 @@ void os_release_signals(void)
         sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
-const void *os_signal_mask(void)
+const sigset_t *os_signal_mask(void)
 {
         return &before;
 }
@@ -104,9 +106,10 @@ static bool take_child(struct os_event *e, int64_t pid)
         return true;
 }
 
-void os_next_event(struct os_event *e, int fd, bool write, int64_t timeout_ms, int64_t child)
+void os_next_event(struct os_event *e, const portalock_session *s, int64_t timeout_ms, int64_t child)
 {
-        struct pollfd p = {.fd = fd, .events = (short)(POLLIN | (write ? POLLOUT : 0))};
+        bool write = s != NULL && (portalock_events(s) & PORTALOCK_WRITABLE) != 0;
+        struct pollfd p = {.fd = s != NULL ? portalock_fd(s) : -1, .events = (short)(POLLIN | (write ? POLLOUT : 0))};
         struct timespec timeout = {.tv_sec = (time_t)(timeout_ms / 1000), .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
         int r;
 

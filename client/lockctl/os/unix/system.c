@@ -1,11 +1,33 @@
 #include "../../os.h"
 
+#include "../../lockctl.h"
+
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+const char os_help_run[] = "";
+
+int main(int argc, char **argv)
+{
+        return lockctl_main(argc, argv);
+}
+
+bool os_has_descriptors(void)
+{
+        return true;
+}
+
+const char *os_base_name(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+
+        return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
+}
 
 void os_user_name(int64_t uid, char *out, size_t size)
 {
