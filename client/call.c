@@ -36,10 +36,10 @@ static void on_answer(void *arg, int code, struct pl_reply *reply)
         reply->doc = NULL;      /* moved */
 }
 
-int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t timeout_ms, struct pl_reply *reply)
+int call_wait(struct portalock_session *s, struct pl_writer *w, bool repeats, int64_t timeout_ms, struct pl_reply *reply)
 {
         struct waited waited = {0};
-        int64_t id = request_send(s, w, fd, timeout_ms < 0 ? NEVER : os_now_ms() + timeout_ms, on_answer, &waited);
+        int64_t id = request_send(s, w, -1, timeout_ms < 0 ? NEVER : os_now_ms() + timeout_ms, repeats ? request_repeat : NULL, on_answer, &waited);
 
         if (id < 0)
                 return (int)id;
@@ -73,6 +73,12 @@ static int write_params(struct portalock_session *s, struct pl_writer *w, const 
         return e;
 }
 
+/* May it be carried out twice? */
+static bool changes_nothing(const char *method)
+{
+        return strcmp(method, "list") == 0 || strcmp(method, "stats") == 0 || strcmp(method, "ping") == 0 || strcmp(method, "watch") == 0;
+}
+
 static int begin_call(struct portalock_session *s, struct pl_writer *w, const char *method, const char *params_json)
 {
         int e = client_usable(s);
@@ -92,7 +98,7 @@ int portalock_call_wait(portalock_session *s, const char *method, const char *pa
         *json = NULL;
         e = begin_call(s, &w, method, params_json);
         if (e == 0)
-                e = call_wait(s, &w, -1, timeout_ms, &r);
+                e = call_wait(s, &w, changes_nothing(method), timeout_ms, &r);
         if (e != 0)
                 return e;
         *json = pl_json_print(r.body);
@@ -133,7 +139,7 @@ int portalock_call(portalock_session *s, const char *method, const char *params_
                 return client_no_memory(s);
         }
         *c = (struct call){s, done, arg};
-        id = request_send(s, &w, -1, NEVER, on_called, c);
+        id = request_send(s, &w, -1, NEVER, changes_nothing(method) ? request_repeat : NULL, on_called, c);
         if (id >= 0)
                 return 0;
         free(c);

@@ -1,5 +1,5 @@
 /*
- * From nothing to a greeted daemon. Connect; if nobody listens start a daemon, whose pipe tells when it does; say hello. A daemon that is just about to
+ * From nothing to a greeted daemon, the first time and again (reconnect.c). Connect; if nobody listens start a daemon, whose pipe tells when it does; say hello. A daemon that is just about to
  * end may break off before its first answer: there will be another.
  */
 #include "internal.h"
@@ -12,20 +12,40 @@
 
 #define CONNECT_MAX_MS 10000
 #define PAUSE_MAX_MS 64
+#define PAUSE_LONG_MS 1000      /* once it was connected it has time */
+#define PAUSE_SPAWN_MS 8        /* ... and of many who lost the same daemon most find the one that the first of them has started */
+#define RECONNECT_MS 30000
 
-static void connected(struct portalock_session *s, int code)
+void connect_ended(struct portalock_session *s, int code)
 {
+        if (s->greeted && code != 0) {
+                reconnect_begin(s, code, NULL);
+                return;
+        }
         if (code != 0)
                 session_end(s, code, NULL);
+        s->greeted |= code == 0;
         if (s->connected != NULL)
                 s->connected(s->connected_arg, s, code);
+        s->connected = NULL;
 }
 
-static void try_again(struct portalock_session *s, bool at_once)
+/* Between a half of `ms` and all of it: many who lost the same daemon shall not come back in step. */
+static int64_t jittered(struct portalock_session *s, int64_t ms)
 {
+        s->jitter = s->jitter * 1664525u + 1013904223u;
+        return ms - (int64_t)((uint64_t)(ms / 2) * (s->jitter >> 16) >> 16);
+}
+
+void connect_again(struct portalock_session *s, bool at_once)
+{
+        int64_t most = s->greeted ? PAUSE_LONG_MS : PAUSE_MAX_MS, double_ms = s->pause_ms * 2;
+
         s->state = SESSION_PAUSING;
-        s->pause_ms = at_once ? 0 : s->pause_ms == 0 ? 1 : s->pause_ms < PAUSE_MAX_MS ? s->pause_ms * 2 : PAUSE_MAX_MS;
-        s->resume_ms = os_now_ms() + s->pause_ms;
+        s->pause_ms = at_once ? 0 : s->pause_ms == 0 ? 1 : double_ms < most ? double_ms : most;
+        s->resume_ms = os_now_ms() + jittered(s, s->pause_ms);
+        if (s->greeted && s->resume_ms > s->connect_deadline_ms)
+                s->resume_ms = s->connect_deadline_ms;
 }
 
 static void on_hello(void *arg, int code, struct pl_reply *reply)
@@ -33,8 +53,10 @@ static void on_hello(void *arg, int code, struct pl_reply *reply)
         struct portalock_session *s = arg;
         const char *version;
 
+        if (code == PORTALOCK_E_CONNECTION && s->greeted)
+                return;         /* reconnect_begin() goes on */
         if (code == PORTALOCK_E_CONNECTION && os_now_ms() < s->connect_deadline_ms) {
-                try_again(s, false);
+                connect_again(s, false);
                 return;
         }
         if (code == 0) {
@@ -42,14 +64,18 @@ static void on_hello(void *arg, int code, struct pl_reply *reply)
                 if (pl_json_string(pl_json_get(reply->body, "version"), &version))
                         snprintf(s->version, sizeof s->version, "%s", version);
                 s->state = SESSION_READY;
+                if (s->greeted) {
+                        reconnect_resume(s);
+                        return;
+                }
         }
-        connected(s, code);
+        connect_ended(s, code);
 }
 
 static void greet(struct portalock_session *s)
 {
         struct pl_writer w;
-        int64_t id;
+        int64_t id, answer_by;
 
         s->state = SESSION_GREETING;
         request_begin(s, &w, "hello");
@@ -58,9 +84,14 @@ static void greet(struct portalock_session *s)
                 pl_write_string(&w, "client", s->client);
         if (s->concurrent)
                 pl_write_bool(&w, "concurrent", true);
-        id = request_send(s, &w, -1, s->connect_deadline_ms, on_hello, s);
+        if (s->parent != 0)
+                pl_write_integer(&w, "parent", s->parent);
+        if (s->id > 0)
+                pl_write_integer(&w, "session", s->id);
+        answer_by = os_now_ms() + CONNECT_MAX_MS;
+        id = request_send_hello(s, &w, answer_by < s->connect_deadline_ms ? answer_by : s->connect_deadline_ms, on_hello, s);
         if (id < 0)
-                connected(s, (int)id);
+                connect_ended(s, (int)id);
 }
 
 static void start_daemon(struct portalock_session *s)
@@ -68,12 +99,12 @@ static void start_daemon(struct portalock_session *s)
         int fd;
 
         if (pl_address_check(&s->address, true) != 0) {
-                connected(s, client_fail(s, PORTALOCK_E_NO_DAEMON, "%s", s->address.text));
+                connect_ended(s, client_fail(s, PORTALOCK_E_NO_DAEMON, "%s", s->address.text));
                 return;
         }
         fd = os_spawn_daemon(s);
         if (fd < 0) {
-                connected(s, fd);
+                connect_ended(s, fd);
                 return;
         }
         s->report_fd = fd;
@@ -94,19 +125,22 @@ static void try_connect(struct portalock_session *s)
         if (fd >= 0) {
                 if (pl_address_check_server(&s->address, fd, &s->daemon_pid) != 0) {
                         os_close(fd);
-                        connected(s, client_fail(s, PORTALOCK_E_DENIED, "%s", s->address.text));
+                        connect_ended(s, client_fail(s, PORTALOCK_E_DENIED, "%s", s->address.text));
                         return;
                 }
                 s->fd = fd;
                 greet(s);
         } else if (fd == -EAGAIN && os_now_ms() < s->connect_deadline_ms) {
-                try_again(s, false);    /* its backlog is full */
+                connect_again(s, false);    /* its backlog is full */
         } else if ((fd == -ENOENT || fd == -ECONNREFUSED) && s->may_spawn && os_now_ms() < s->connect_deadline_ms) {
-                start_daemon(s);
+                if (s->greeted && s->pause_ms < PAUSE_SPAWN_MS)
+                        connect_again(s, false);
+                else
+                        start_daemon(s);
         } else {
                 client_fail(s, PORTALOCK_E_NO_DAEMON, "%.400s: %s", s->address.path, why_not(-fd));
                 s->error.os_errno = -fd;
-                connected(s, PORTALOCK_E_NO_DAEMON);
+                connect_ended(s, PORTALOCK_E_NO_DAEMON);
         }
 }
 
@@ -143,8 +177,9 @@ static void listen_to_start(struct portalock_session *s)
         ssize_t n;
 
         for (;;) {
+                /* Of a line that is too long the beginning is kept, which says what the matter is; a path may be 4095 bytes. */
                 if (s->words_len == sizeof s->words - 1)
-                        s->words_len = 0;       /* a line too long to be one of ours */
+                        s->words_len = s->words[s->words_len - 1] == '\n' ? 0 : sizeof s->words / 2;
                 n = os_read_report(s->report_fd, s->words + s->words_len, sizeof s->words - 1 - s->words_len);
                 if (n == -EAGAIN)
                         break;
@@ -154,16 +189,16 @@ static void listen_to_start(struct portalock_session *s)
                         continue;
                 stop_listening(s);
                 if (n > 0 || strstr(s->words, "already serves") != NULL) {
-                        try_again(s, n > 0);    /* another one's daemon may need a moment to listen, or to end */
+                        connect_again(s, n > 0);    /* another one's daemon may need a moment to listen, or to end */
                         return;
                 }
-                connected(s, client_fail(s, PORTALOCK_E_NO_DAEMON, "the daemon did not start: %.380s", s->words[0] != '\0' ? s->words : "it said nothing"));
+                connect_ended(s, client_fail(s, PORTALOCK_E_NO_DAEMON, "the daemon did not start: %.380s", s->words[0] != '\0' ? s->words : "it said nothing"));
                 return;
         }
         if (os_now_ms() < s->connect_deadline_ms)
                 return;
         stop_listening(s);
-        connected(s, client_fail(s, PORTALOCK_E_NO_DAEMON, "the daemon did not start in time"));
+        connect_ended(s, client_fail(s, PORTALOCK_E_NO_DAEMON, "the daemon did not start in time"));
 }
 
 void connect_step(struct portalock_session *s)
@@ -192,11 +227,40 @@ static void short_name(const char *name, char out[PL_CLIENT_BYTES_MAX + 1])
         out[len] = '\0';
 }
 
+static int64_t reconnect_ms(void)
+{
+        const char *text = getenv("PORTALOCK_RECONNECT_MS");
+        long long ms;
+        char *end;
+
+        if (text == NULL || text[0] == '\0')
+                return RECONNECT_MS;
+        errno = 0;
+        ms = strtoll(text, &end, 10);
+        return errno == 0 && *end == '\0' && ms >= 0 && ms <= INT32_MAX ? ms : RECONNECT_MS;
+}
+
 static bool spawn_forbidden(int flags)
 {
         const char *no_spawn = getenv("PORTALOCK_NO_SPAWN");
 
         return (flags & PORTALOCK_CONNECT_NO_SPAWN) != 0 || (no_spawn != NULL && no_spawn[0] != '\0' && strcmp(no_spawn, "0") != 0);
+}
+
+/* The session under whose lock this program runs, as lockctl run tells its command; 0: none. */
+static int64_t parent_session(void)
+{
+        const char *text = getenv("PORTALOCK_SESSION");
+        int64_t id = 0;
+
+        if (text == NULL || text[0] == '\0')
+                return 0;
+        for (; *text >= '0' && *text <= '9'; text++) {
+                id = id * 10 + (*text - '0');
+                if (id > PL_INTEGER_MAX)
+                        return 0;
+        }
+        return *text == '\0' ? id : 0;
 }
 
 int portalock_connect_start(const char *client, int flags, void (*done)(void *arg, portalock_session *s, int result), void *arg, portalock_session **out)
@@ -211,7 +275,10 @@ int portalock_connect_start(const char *client, int flags, void (*done)(void *ar
         s->earliest_ms = NEVER;
         s->state = SESSION_PAUSING;
         s->connect_deadline_ms = os_now_ms() + CONNECT_MAX_MS;
+        s->reconnect_ms = reconnect_ms();
+        s->jitter = (uint32_t)getpid() * 2654435761u ^ (uint32_t)os_now_ms();
         s->concurrent = (flags & PORTALOCK_CONNECT_CONCURRENT) != 0;
+        s->parent = parent_session();
         TAILQ_INIT(&s->passed);
         LIST_INIT(&s->files);
         pl_frame_init(&s->frame, PL_REPLY_MAX);

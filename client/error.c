@@ -2,11 +2,14 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static void reset(struct portalock_session *s, int code)
 {
+        free(s->cycle);
+        s->cycle = NULL;
         s->syscall[0] = s->text[0] = '\0';
         s->error = (struct portalock_error_info){.code = code, .syscall = s->syscall, .text = s->text, .holders = s->holders};
 }
@@ -55,6 +58,42 @@ int client_take_holders(struct portalock_session *s, const struct pl_json *list)
         return count;
 }
 
+static char *keep(char **room, const char *text)
+{
+        char *kept = *room;
+        size_t len = strlen(text) + 1;
+
+        memcpy(kept, text, len);
+        *room += len;
+        return kept;
+}
+
+/* data.cycle of a deadlock. Without memory it is left out. */
+static void take_cycle(struct portalock_session *s, const struct pl_json *list)
+{
+        struct portalock_cycle_step *step;
+        const struct pl_json *n;
+        size_t count = 0, bytes = 0;
+        char *room;
+
+        for (n = pl_json_first(list); n != NULL; n = pl_json_next(n), count++)
+                bytes += strlen(string_member(n, "command")) + strlen(string_member(n, "client")) + strlen(string_member(n, "path")) + 3;
+        step = count > 0 ? malloc(count * sizeof *step + bytes) : NULL;
+        if (step == NULL)
+                return;
+        s->error.cycle = s->cycle = step;
+        s->error.cycle_count = (int)count;
+        room = (char *)(step + count);
+        for (n = pl_json_first(list); n != NULL; n = pl_json_next(n), step++) {
+                step->pid = integer_member(n, "pid", 0);
+                step->uid = integer_member(n, "uid", -1);
+                step->mode = mode_member(n, 0);
+                step->command = keep(&room, string_member(n, "command"));
+                step->client = keep(&room, string_member(n, "client"));
+                step->path = keep(&room, string_member(n, "path"));
+        }
+}
+
 int client_fail_reply(struct portalock_session *s, const struct pl_reply *r)
 {
         int code = r->code >= PL_E_LOCK_FAILED && r->code <= PL_E_NOT_FOUND ? -r->code : PORTALOCK_E_PROTOCOL;
@@ -68,6 +107,7 @@ int client_fail_reply(struct portalock_session *s, const struct pl_reply *r)
         if (pl_json_string(pl_json_get(r->body, "syscall"), &name))
                 snprintf(s->syscall, sizeof s->syscall, "%s", name);
         s->error.holder_count = client_take_holders(s, pl_json_get(r->body, "holders"));
+        take_cycle(s, pl_json_get(r->body, "cycle"));
         return code;
 }
 
@@ -84,7 +124,7 @@ int client_usable(struct portalock_session *s)
                 session_report_end(s);
                 return s->ended_code;
         }
-        if (s->state != SESSION_READY)
+        if (s->state != SESSION_READY && !s->greeted)
                 return client_fail(s, PORTALOCK_E_ARGUMENT, "the session is not connected yet");
         return 0;
 }

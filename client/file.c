@@ -89,6 +89,7 @@ void portalock_close(portalock_file *f)
         if (ours) {
                 lock_leave(f, !f->session->concurrent && !f->session->in_process);
                 LIST_REMOVE(f, entry);
+                f->session->closings++;
         }
         free(f->path);
         free(f);

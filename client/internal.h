@@ -3,6 +3,7 @@
  *
  * session.c    the session: accessors, what a loop needs, portalock_process(), the end
  * connect.c    from nothing to a greeted daemon, starting it if need be
+ * reconnect.c  the connection broke: another daemon, and all as it was
  * conn.c       bytes and descriptors out, lines in
  * request.c    requests under way, each answered exactly once
  * call.c       any method; a blocking call is a request plus a wait
@@ -32,10 +33,18 @@
 /* Runs exactly once: code 0 with a result, else an error that is set in the session; the reply is NULL when none came. May take reply->doc over. */
 typedef void request_done(void *arg, int code, struct pl_reply *reply);
 
+/* The connection broke. True: it waits for the next one, and is sent again by its owner; false: it has failed. */
+typedef bool request_broken(void *arg);
+
 struct request {
         int64_t id, deadline_ms;
         request_done *done;
+        request_broken *broken;         /* NULL: it fails; request_repeat: it asks again for what changes nothing */
         void *arg;
+        char *line;                     /* with request_repeat, or held: as it is sent again; NULL: its owner does that */
+        size_t line_len;
+        bool held;                      /* not sent (any more), waits for a connection */
+        struct request *next_failed;
         UT_hash_handle hh;
 };
 
@@ -60,6 +69,17 @@ struct portalock_session {
         int fd;                         /* -1: no connection */
         pid_t owner;                    /* the process that connected: a fork's child may only close */
         bool concurrent, may_spawn, in_process;
+        int64_t parent;                 /* the session under which this program runs; 0: none */
+        /* after it was connected once (reconnect.c) */
+        int64_t reconnect_ms;           /* so long it looks for a daemon; 0: not at all */
+        bool greeted, lost;             /* lost: not all is as it was before the connection broke */
+        bool stopping;                  /* the daemon says that it ends: the connection counts as broken */
+        int64_t ready_ms;               /* when all was as before the last time */
+        unsigned flaps;                 /* how often in a row it broke soon after that */
+        unsigned claims;                /* under way */
+        unsigned closings;              /* grows when a file is closed: whoever walks over them begins anew */
+        uint32_t jitter;
+        struct watch *watches;
         struct pl_address address;
         /* while it connects */
         char client[PL_CLIENT_BYTES_MAX + 1];
@@ -76,7 +96,7 @@ struct portalock_session {
         TAILQ_HEAD(passed_list, passed) passed;
         struct request *requests;       /* by id */
         int64_t earliest_ms;            /* no deadline of a request is before this */
-        int64_t last_id, id;
+        int64_t last_id, id, again;     /* again: the id of the line that is being written, which is held */
         long long daemon_pid;
         char version[32];
         LIST_HEAD(, portalock_file) files;
@@ -87,11 +107,17 @@ struct portalock_session {
         struct portalock_holder holders[HOLDERS_MAX];
         char commands[HOLDERS_MAX][64], clients[HOLDERS_MAX][64];
         char text[512], syscall[32];
+        struct portalock_cycle_step *cycle;     /* with the strings behind them */
         int ended_code, ended_errno;
         char ended_text[512];
 };
 
 struct lock_op;
+
+struct watch {
+        struct watch *next;
+        char path[];                    /* "": all files */
+};
 
 struct portalock_file {
         struct portalock_session *session;
@@ -99,6 +125,8 @@ struct portalock_file {
         bool attached;                  /* the caller's descriptor */
         int64_t lock, token;            /* 0: not locked */
         int mode;
+        bool unconfirmed;               /* held when the connection broke; this daemon has not yet said that it still is */
+        int64_t claim;                  /* the request that asks; 0: none */
         char *path;                     /* absolute; NULL: attached */
         struct lock_op *op;             /* the lock request under way */
         LIST_HEAD(, unlock_op) unlocks; /* those under way */
@@ -121,6 +149,21 @@ int client_take_holders(struct portalock_session *s, const struct pl_json *list)
 /* Go as far as can be gone without waiting. */
 void connect_step(struct portalock_session *s);
 
+/* `result` is a failure of connecting, or 0. */
+void connect_ended(struct portalock_session *s, int result);
+/* Another try, after a pause that grows with each. */
+void connect_again(struct portalock_session *s, bool at_once);
+
+/* ---- reconnect.c ---- */
+/* The connection is of no more use. What is under way fails, or waits for the next one. */
+void reconnect_begin(struct portalock_session *s, int code, const char *text);
+/* Connected and greeted again. */
+void reconnect_resume(struct portalock_session *s);
+/* Is there nothing left to do before this file's requests can be sent? */
+bool reconnect_settled(const portalock_file *f);
+/* The file is being closed while its claim is under way. */
+void reconnect_closed(portalock_file *f);
+
 /* ---- conn.c ---- */
 /* Both: 0, or -1 when the connection is broken. */
 int conn_flush(struct portalock_session *s);
@@ -142,11 +185,33 @@ int mode_member(const struct pl_json *object, int fallback);
 /* ---- request.c ---- */
 /* Begin a line; the caller writes its params, then request_send() or request_drop(). */
 void request_begin(struct portalock_session *s, struct pl_writer *w, const char *method);
+/* The same for one that is held, under its old id. */
+void request_begin_again(struct portalock_session *s, struct pl_writer *w, int64_t id, const char *method);
 /*
  * Send it, with `fd` (borrowed) if that is not -1. `done` NULL: no answer is of interest. Returns its id, or a negative error code (then `done` does
  * not run). A broken connection is not an error here: `done` tells.
  */
-int64_t request_send(struct portalock_session *s, struct pl_writer *w, int fd, int64_t deadline_ms, request_done *done, void *arg);
+int64_t request_send(struct portalock_session *s, struct pl_writer *w, int fd, int64_t deadline_ms, request_broken *broken, request_done *done, void *arg);
+int64_t request_send_again(struct portalock_session *s, struct pl_writer *w, int fd, int64_t deadline_ms);
+/* The first request of a connection: it alone is sent before it was answered. */
+int64_t request_send_hello(struct portalock_session *s, struct pl_writer *w, int64_t deadline_ms, request_done *done, void *arg);
+/* Register a request that its owner sends by request_begin_again() when it can. Its id, or a negative error code. */
+int64_t request_hold(struct portalock_session *s, int64_t deadline_ms, request_broken *broken, request_done *done, void *arg);
+bool request_is_held(struct portalock_session *s, int64_t id);
+/* Its answer is somebody else's from now on. */
+void request_redirect(struct portalock_session *s, int64_t id, request_done *done, void *arg);
+/* Not to be answered any more. */
+void request_forget(struct portalock_session *s, int64_t id);
+/* Its answer must come by then. */
+void request_expect(struct portalock_session *s, int64_t id, int64_t deadline_ms);
+/* For those that change nothing: sent again as they are. */
+bool request_repeat(void *arg);
+/* The connection broke: those that cannot wait for another one, and those that are late, fail with E_CONNECTION and `text`. */
+void request_interrupt(struct portalock_session *s, int64_t now_ms, const char *text);
+/* Those that are held fail when their time is over. */
+void request_expire(struct portalock_session *s, int64_t now_ms);
+/* Send those that are held as lines. */
+void request_send_held(struct portalock_session *s);
 void request_drop(struct portalock_session *s);
 /* Take back request `id`: its answer still comes, CANCELLED or what was decided before, and by answer_by_ms. `done` and the result: as request_send(). */
 int64_t request_cancel(struct portalock_session *s, int64_t id, int64_t answer_by_ms, request_done *done, void *arg);
@@ -165,14 +230,26 @@ void session_report_end(struct portalock_session *s);
 /* ---- call.c ---- */
 /* Process the session until *over. Everything under way ends some day, at the latest with the session. */
 void wait_until(struct portalock_session *s, const bool *over);
-/* Send what was begun, with `fd` if that is not -1, and wait for its answer at most timeout_ms (-1: for ever). 0 with *reply (to be cleared), else the error is set. */
-int call_wait(struct portalock_session *s, struct pl_writer *w, int fd, int64_t timeout_ms, struct pl_reply *reply);
+/*
+ * Send what was begun and wait for its answer at most timeout_ms (-1: for ever). repeats: it may be asked again should the connection break. 0 with
+ * *reply (to be cleared), else the error is set.
+ */
+int call_wait(struct portalock_session *s, struct pl_writer *w, bool repeats, int64_t timeout_ms, struct pl_reply *reply);
 
 /* ---- lock.c ---- */
 /* Exactly one of SH and EX, and nothing unknown. */
 bool lock_flags_are_good(int flags);
 /* The file whose lock request has this id; NULL: none. */
 struct portalock_file *lock_waiting(struct portalock_session *s, int64_t request);
+/* The connection broke: what the daemon has not answered is held. */
+void lock_interrupted(portalock_file *f);
+/* What the file must claim before anything else: true with the token and the mode. */
+bool lock_to_claim(const portalock_file *f, int64_t *token, int *mode);
+/* The claim was granted, or the lock is gone. */
+void lock_claimed(portalock_file *f, const struct pl_reply *reply);
+void lock_not_claimed(portalock_file *f);
+/* Send what is held and has nothing to claim first. */
+void lock_send_held(portalock_file *f);
 /* The file is being closed (its descriptor is already): give up its lock and its request; wait a little if `wait`. */
 void lock_leave(portalock_file *f, bool wait);
 
@@ -200,6 +277,8 @@ ssize_t os_read_report(int fd, char *data, size_t len);
 int os_open(const char *path, bool for_writing);
 /* Does `fd` still stand for what `path` names? */
 bool os_is_current(int fd, const char *path);
+/* Does the open file description bear a lock of flock(2), as far as the system tells? True when it does not. */
+bool os_bears(int fd);
 /* LOCK_UN: 0 or -errno. */
 int os_unlock(int fd);
 /* `path` made absolute, to be freed; NULL with errno. */

@@ -23,7 +23,7 @@ static int take_page(struct portalock_session *s, const char *path, char **after
                 pl_write_string(&w, "after", *after);
         free(*after);
         *after = NULL;
-        e = call_wait(s, &w, -1, CALL_MAX_MS, &r);
+        e = call_wait(s, &w, true, CALL_MAX_MS, &r);
         if (e != 0)
                 return e;
         for (n = pl_json_first(pl_json_get(r.body, "locks")); n != NULL && e == 0; n = pl_json_next(n))

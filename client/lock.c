@@ -13,14 +13,19 @@ struct lock_op {
         struct portalock_session *session;
         int flags;
         int64_t deadline_ms;                    /* the caller's; NEVER */
+        int64_t since_ms;                       /* when it was asked for */
         int64_t request;                        /* the id of the turn under way */
-        bool was_locked, writing, cancelled;
+        bool was_locked, writing, cancelled, sent;
+        bool follows;                           /* the file was replaced, the lock on the old one is given back */
+        bool bore;                              /* the caller's descriptor may have borne a lock before */
         void (*done)(void *arg, portalock_file *f, int result);
         void *arg;
 };
 
 struct unlock_op {
         struct portalock_file *file;            /* NULL: closed meanwhile */
+        int64_t request, lock, token;           /* lock 0: nothing was locked */
+        int mode;
         void (*done)(void *arg, portalock_file *f, int result);
         void *arg;
         LIST_ENTRY(unlock_op) entry;
@@ -29,7 +34,7 @@ struct unlock_op {
 static void on_locked(void *arg, int code, struct pl_reply *reply);
 
 /* Tell the daemon to give up lock `id`; with `done` its answer is of interest. A request id or a negative error code. */
-static int64_t send_unlock(struct portalock_session *s, int64_t id, bool close_only, int64_t deadline_ms, request_done *done, void *arg)
+static int64_t send_unlock(struct portalock_session *s, int64_t id, bool close_only, int64_t deadline_ms, request_broken *broken, request_done *done, void *arg)
 {
         struct pl_writer w;
 
@@ -37,7 +42,7 @@ static int64_t send_unlock(struct portalock_session *s, int64_t id, bool close_o
         pl_write_integer(&w, "lock", id);
         if (close_only)
                 pl_write_bool(&w, "close", true);
-        return request_send(s, &w, -1, deadline_ms, done, arg);
+        return request_send(s, &w, -1, deadline_ms, broken, done, arg);
 }
 
 /* ---- lock ---- */
@@ -53,13 +58,29 @@ static void finish(struct lock_op *op, int code)
                 copy.done(copy.arg, copy.file, code);
 }
 
+/* It is asked again when the connection breaks, unless nobody wants it any more. */
+static bool lock_broken(void *arg)
+{
+        const struct lock_op *op = arg;
+
+        return op->file != NULL && !op->cancelled;
+}
+
+/* How long it waited before the connection broke: its place in the queue. */
+static void write_age(struct pl_writer *w, const struct lock_op *op, int64_t now)
+{
+        pl_write_open(w, "reclaim", '{');
+        pl_write_integer(w, "waited_ms", now - op->since_ms);
+        pl_write_close(w, '}');
+}
+
 /* One turn. 0, or an error code: then nothing is under way. */
 static int send_lock(struct lock_op *op)
 {
         struct portalock_session *s = op->session;
         struct portalock_file *f = op->file;
-        bool nonblock = (op->flags & PORTALOCK_NB) != 0;
-        int64_t now = os_now_ms(), left = -1, answer_by = NEVER;
+        bool nonblock = (op->flags & PORTALOCK_NB) != 0, again = request_is_held(s, op->request);
+        int64_t now = os_now_ms(), left = -1, answer_by = NEVER, id;
         struct pl_writer w;
 
         if (nonblock)
@@ -68,7 +89,10 @@ static int send_lock(struct lock_op *op)
                 left = op->deadline_ms > now ? op->deadline_ms - now : 1;
                 answer_by = now + left + PL_CLIENT_GRACE_MS;
         }
-        request_begin(s, &w, "lock");
+        if (again)
+                request_begin_again(s, &w, op->request, "lock");
+        else
+                request_begin(s, &w, "lock");
         if (f->path != NULL)
                 pl_write_string(&w, "path", f->path);
         pl_write_bool(&w, "fd", true);
@@ -83,7 +107,24 @@ static int send_lock(struct lock_op *op)
                 pl_write_integer(&w, "timeout_ms", left);
         if (s->callbacks.waiting != NULL && !nonblock)
                 pl_write_bool(&w, "notify", true);
-        op->request = request_send(s, &w, f->fd, answer_by, on_locked, op);
+        if (again || op->follows)
+                write_age(&w, op, now);         /* it keeps its place in the queue */
+        id = again ? request_send_again(s, &w, f->fd, answer_by) : request_send(s, &w, f->fd, answer_by, lock_broken, on_locked, op);
+        if (id < 0)
+                return (int)id;
+        op->request = id;
+        op->sent = true;
+        return 0;
+}
+
+/* A turn of a file that has to be claimed first, or without a connection: it is sent later. */
+static int begin_lock(struct lock_op *op)
+{
+        int64_t answer_by = (op->flags & PORTALOCK_NB) != 0 ? os_now_ms() + PL_CLIENT_NB_MS : op->deadline_ms;
+
+        if (reconnect_settled(op->file))
+                return send_lock(op);
+        op->request = request_hold(op->session, answer_by, lock_broken, on_locked, op);
         return op->request < 0 ? (int)op->request : 0;
 }
 
@@ -99,10 +140,21 @@ static int reopen(struct portalock_file *f, bool for_writing)
         return 0;
 }
 
-/* We gave up on a daemon that does not answer, but it may still take the lock for what was passed to it: that must not be ours any more. */
-static void abandon(struct portalock_file *f)
+/*
+ * We gave up on a daemon that does not answer, but it may have taken the lock, or still take it, for what was passed to it: that must not be ours any more.
+ * What a descriptor of the caller's may have got is given back; it stays what it is.
+ */
+static void abandon(const struct lock_op *op)
 {
-        int fd = os_open(f->path, false);
+        struct portalock_file *f = op->file;
+        int fd;
+
+        if (f->attached) {
+                if (!op->bore)
+                        (void)os_unlock(f->fd);
+                return;
+        }
+        fd = os_open(f->path, false);
 
         os_close(f->fd);
         f->fd = fd >= 0 ? fd : -1;
@@ -123,6 +175,18 @@ static bool wants_writing(const struct lock_op *op, int code)
         return code == PORTALOCK_E_OS && (error == EBADF || error == EIO) && (op->flags & PORTALOCK_EX) != 0 && !op->writing && !op->was_locked;
 }
 
+/* Nobody answered; what does that mean to the caller? */
+static int meaning_of_silence(const struct lock_op *op)
+{
+        if (op->session->state == SESSION_ENDED)
+                return PORTALOCK_E_CONNECTION;
+        if (op->cancelled)
+                return client_fail(op->session, PORTALOCK_E_CANCELLED, "the request was cancelled");
+        if ((op->flags & PORTALOCK_NB) == 0 && os_now_ms() >= op->deadline_ms)
+                return client_fail(op->session, PORTALOCK_E_TIMED_OUT, "the time ran out, and the daemon did not say so");
+        return PORTALOCK_E_CONNECTION;
+}
+
 static void refused(struct lock_op *op, int code)
 {
         struct portalock_file *f = op->file;
@@ -134,8 +198,10 @@ static void refused(struct lock_op *op, int code)
         }
         if (code == PORTALOCK_E_LOST)
                 f->lock = 0;
-        if (code == PORTALOCK_E_CONNECTION && !op->was_locked && !f->attached)
-                abandon(f);
+        if (code == PORTALOCK_E_CONNECTION && !op->was_locked)
+                abandon(op);
+        if (code == PORTALOCK_E_CONNECTION)
+                code = meaning_of_silence(op);
         finish(op, code);
 }
 
@@ -147,7 +213,7 @@ static void on_locked(void *arg, int code, struct pl_reply *reply)
 
         if (f == NULL) {        /* closed while it waited: whatever it got is given up */
                 if (code == 0 && pl_json_integer(pl_json_get(reply->body, "lock"), &lock))
-                        (void)send_unlock(op->session, lock, true, NEVER, NULL, NULL);
+                        (void)send_unlock(op->session, lock, true, NEVER, NULL, NULL, NULL);
                 free(op);
                 return;
         }
@@ -160,14 +226,15 @@ static void on_locked(void *arg, int code, struct pl_reply *reply)
                 finish(op, 0);
                 return;
         }
-        (void)send_unlock(op->session, f->lock, false, NEVER, NULL, NULL);
+        (void)send_unlock(op->session, f->lock, false, NEVER, NULL, NULL, NULL);
         f->lock = 0;
+        op->follows = true;
         if (op->cancelled)
                 code = client_fail(op->session, PORTALOCK_E_CANCELLED, "the request was cancelled");
         else
                 code = reopen(f, op->writing);
         if (code == 0)
-                code = send_lock(op);
+                code = begin_lock(op);
         if (code != 0)
                 finish(op, code);
 }
@@ -202,9 +269,9 @@ int portalock_lock_start(portalock_file *f, int flags, int64_t timeout_ms, void 
         op = malloc(sizeof *op);
         if (op == NULL)
                 return client_no_memory(s);
-        *op = (struct lock_op){.file = f, .session = s, .flags = flags | (timeout_ms == 0 ? PORTALOCK_NB : 0), .deadline_ms = deadline_of(timeout_ms),
-                               .was_locked = f->lock != 0, .done = done, .arg = arg};
-        e = send_lock(op);
+        *op = (struct lock_op){.file = f, .session = s, .since_ms = os_now_ms(), .flags = flags | (timeout_ms == 0 ? PORTALOCK_NB : 0), .deadline_ms = deadline_of(timeout_ms),
+                               .was_locked = f->lock != 0, .bore = f->attached && os_bears(f->fd), .done = done, .arg = arg};
+        e = begin_lock(op);
         if (e != 0) {
                 free(op);
                 return e;
@@ -223,7 +290,10 @@ int portalock_lock_cancel(portalock_file *f)
         if (f->op == NULL || f->op->cancelled)
                 return 0;
         f->op->cancelled = true;
-        (void)request_cancel(f->session, f->op->request, os_now_ms() + CALL_MAX_MS, NULL, NULL);
+        if (request_is_held(f->session, f->op->request))
+                request_expect(f->session, f->op->request, os_now_ms());        /* `done` runs in the next turn */
+        else
+                (void)request_cancel(f->session, f->op->request, os_now_ms() + CALL_MAX_MS, NULL, NULL);
         return 0;
 }
 
@@ -254,6 +324,15 @@ int portalock_lock(portalock_file *f, int flags, int64_t timeout_ms)
 
 /* ---- unlock ---- */
 
+/* Nobody knows whether it was unlocked; most probably it was not, and the next daemon will tell. */
+static void take_back(portalock_file *f, const struct unlock_op *op)
+{
+        f->lock = op->lock;
+        f->token = op->token;
+        f->mode = op->mode;
+        f->unconfirmed = true;
+}
+
 static void on_unlocked(void *arg, int code, struct pl_reply *reply)
 {
         struct unlock_op *op = arg;
@@ -262,9 +341,16 @@ static void on_unlocked(void *arg, int code, struct pl_reply *reply)
         (void)reply;
         if (op->file != NULL)
                 LIST_REMOVE(op, entry);
+        if (code == PORTALOCK_E_CONNECTION && op->file != NULL && op->lock != 0 && op->file->op == NULL && op->file->lock == 0)
+                take_back(op->file, op);
         free(op);
         if (copy.file != NULL)
                 copy.done(copy.arg, copy.file, code);
+}
+
+static bool unlock_broken(void *arg)
+{
+        return ((const struct unlock_op *)arg)->file != NULL;
 }
 
 int portalock_unlock_start(portalock_file *f, void (*done)(void *arg, portalock_file *f, int result), void *arg)
@@ -280,19 +366,23 @@ int portalock_unlock_start(portalock_file *f, void (*done)(void *arg, portalock_
         op = malloc(sizeof *op);
         if (op == NULL)
                 return client_no_memory(s);
-        *op = (struct unlock_op){.file = f, .done = done, .arg = arg};
-        if (f->lock != 0) {
-                id = send_unlock(s, f->lock, false, answer_by, on_unlocked, op);
+        *op = (struct unlock_op){.file = f, .lock = f->lock, .token = f->token, .mode = f->mode, .done = done, .arg = arg};
+        if (f->lock != 0 && reconnect_settled(f)) {
+                id = send_unlock(s, f->lock, false, answer_by, unlock_broken, on_unlocked, op);
+        } else if (f->lock != 0) {
+                id = request_hold(s, answer_by, unlock_broken, on_unlocked, op);
         } else {                /* nothing to do, but `done` must not run before we have returned */
                 request_begin(s, &w, "ping");
-                id = request_send(s, &w, -1, answer_by, on_unlocked, op);
+                id = request_send(s, &w, -1, answer_by, request_repeat, on_unlocked, op);
         }
         if (id < 0) {
                 free(op);
                 return (int)id;
         }
+        op->request = id;
         LIST_INSERT_HEAD(&f->unlocks, op, entry);
         f->lock = 0;
+        f->unconfirmed = false;
         return 0;
 }
 
@@ -323,6 +413,15 @@ static void on_left(void *arg, int code, struct pl_reply *reply)
                 *over = true;
 }
 
+/* True: it was held, and is no more. */
+static bool forget_held(struct portalock_session *s, int64_t request)
+{
+        if (!request_is_held(s, request))
+                return false;
+        request_forget(s, request);
+        return true;
+}
+
 void lock_leave(portalock_file *f, bool wait)
 {
         struct portalock_session *s = f->session;
@@ -331,18 +430,25 @@ void lock_leave(portalock_file *f, bool wait)
         bool over = false;
         int64_t id = -1;
 
+        reconnect_closed(f);
         while ((u = LIST_FIRST(&f->unlocks)) != NULL) {
                 LIST_REMOVE(u, entry);
                 u->file = NULL;
+                if (forget_held(s, u->request))
+                        free(u);
         }
         if (f->op != NULL)
                 f->op->file = NULL;
+        if (f->op != NULL && forget_held(s, f->op->request)) {
+                free(f->op);
+                f->op = NULL;
+        }
         if (s->state != SESSION_READY)
                 return;
         if (f->op != NULL)
                 id = request_cancel(s, f->op->request, answer_by, on_left, wait && f->lock == 0 ? &over : NULL);
-        if (f->lock != 0)
-                id = send_unlock(s, f->lock, true, answer_by, on_left, wait ? &over : NULL);
+        if (f->lock != 0 && !f->unconfirmed)
+                id = send_unlock(s, f->lock, true, answer_by, NULL, on_left, wait ? &over : NULL);
         if (wait && id >= 0)
                 wait_until(s, &over);
 }
@@ -356,4 +462,102 @@ struct portalock_file *lock_waiting(struct portalock_session *s, int64_t request
                         return f;
         }
         return NULL;
+}
+
+/* ---- the connection breaks (reconnect.c) ---- */
+
+void lock_interrupted(portalock_file *f)
+{
+        struct lock_op *op = f->op;
+
+        f->unconfirmed = f->lock != 0;
+        if (op == NULL || !op->sent || request_is_held(f->session, op->request))
+                return;
+        if ((op->flags & PORTALOCK_SH) != 0)
+                f->mode = PORTALOCK_SH; /* a downgrade that may have been done */
+        if ((op->flags & PORTALOCK_NB) == 0)
+                request_expect(f->session, op->request, op->deadline_ms);
+}
+
+static struct unlock_op *held_unlock(const portalock_file *f)
+{
+        struct unlock_op *u;
+
+        LIST_FOREACH(u, &f->unlocks, entry) {
+                if (u->lock != 0 && request_is_held(f->session, u->request))
+                        return u;
+        }
+        return NULL;
+}
+
+bool lock_to_claim(const portalock_file *f, int64_t *token, int *mode)
+{
+        const struct unlock_op *u = held_unlock(f);
+
+        *token = u != NULL ? u->token : f->token;
+        *mode = u != NULL ? u->mode : f->mode;
+        return u != NULL || f->unconfirmed;
+}
+
+void lock_claimed(portalock_file *f, const struct pl_reply *reply)
+{
+        struct unlock_op *u = held_unlock(f);
+        struct pl_writer w;
+
+        if (u == NULL) {
+                take_lock(f, reply);
+                f->unconfirmed = false;
+        } else {
+                u->lock = integer_member(reply->body, "lock", 0);
+                request_begin_again(f->session, &w, u->request, "unlock");
+                pl_write_integer(&w, "lock", u->lock);
+                (void)request_send_again(f->session, &w, -1, os_now_ms() + CALL_MAX_MS);
+        }
+        lock_send_held(f);
+}
+
+/* There is nothing to unlock. */
+static void conclude_unlock(struct unlock_op *u)
+{
+        struct unlock_op copy = *u;
+
+        request_forget(u->file->session, u->request);
+        LIST_REMOVE(u, entry);
+        free(u);
+        client_worked(copy.file->session);
+        copy.done(copy.arg, copy.file, 0);
+}
+
+void lock_not_claimed(portalock_file *f)
+{
+        struct portalock_session *s = f->session;
+        struct unlock_op *u = held_unlock(f);
+        struct lock_op *op = f->op;
+
+        if (u != NULL) {
+                conclude_unlock(u);
+                return;
+        }
+        f->lock = 0;
+        f->unconfirmed = false;
+        if (op != NULL)
+                request_forget(s, op->request);
+        if (s->callbacks.lost != NULL)
+                s->callbacks.lost(s->callbacks_arg, f, "reclaim");
+        if (op != NULL)
+                finish(op, client_fail(s, PORTALOCK_E_LOST, "the lock was gone when the daemon was back"));
+}
+
+void lock_send_held(portalock_file *f)
+{
+        struct lock_op *op = f->op;
+        int e;
+
+        if (op == NULL || !request_is_held(f->session, op->request) || !reconnect_settled(f))
+                return;
+        e = send_lock(op);
+        if (e == 0)
+                return;
+        request_forget(f->session, op->request);
+        finish(op, e);
 }

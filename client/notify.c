@@ -52,23 +52,40 @@ void notified(struct portalock_session *s, const struct pl_reply *n)
                 say_event(s, n->body);
 }
 
+static struct watch *new_watch(const char *path)
+{
+        char *absolute = path != NULL ? os_absolute(path) : strdup("");
+        size_t size = absolute != NULL ? strlen(absolute) + 1 : 0;
+        struct watch *watch = absolute != NULL ? malloc(sizeof *watch + size) : NULL;
+
+        if (watch != NULL)
+                memcpy(watch->path, absolute, size);
+        free(absolute);
+        return watch;
+}
+
 int portalock_watch(portalock_session *s, const char *path)
 {
+        struct watch *watch;
         struct pl_writer w;
         struct pl_reply r;
         int e = client_usable(s);
-        char *absolute = NULL;
 
         if (e != 0)
                 return e;
-        if (path != NULL && (absolute = os_absolute(path)) == NULL)
+        watch = new_watch(path);
+        if (watch == NULL)
                 return client_no_memory(s);
         request_begin(s, &w, "watch");
-        if (absolute != NULL)
-                pl_write_string(&w, "path", absolute);
-        free(absolute);
-        e = call_wait(s, &w, -1, CALL_MAX_MS, &r);
-        if (e == 0)
-                pl_reply_clear(&r);
-        return e;
+        if (path != NULL)
+                pl_write_string(&w, "path", watch->path);
+        e = call_wait(s, &w, true, CALL_MAX_MS, &r);
+        if (e != 0) {
+                free(watch);
+                return e;
+        }
+        pl_reply_clear(&r);
+        watch->next = s->watches;       /* asked for again when the connection breaks */
+        s->watches = watch;
+        return 0;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 void request_begin(struct portalock_session *s, struct pl_writer *w, const char *method)
 {
@@ -16,44 +17,6 @@ void request_drop(struct portalock_session *s)
         s->out.failed = false;
 }
 
-int64_t request_send(struct portalock_session *s, struct pl_writer *w, int fd, int64_t deadline_ms, request_done *done, void *arg)
-{
-        struct request *r = NULL;
-        int64_t id = s->last_id;
-        int error;
-
-        pl_reply_end(w);
-        if (fd >= 0 && !os_is_open(fd)) {
-                request_drop(s);
-                return client_fail_os(s, EBADF, "sendmsg", "the descriptor");
-        }
-        if (done != NULL)
-                r = malloc(sizeof *r);
-        if (s->out.failed || (done != NULL && r == NULL) || (fd >= 0 && conn_pass(s, fd) != 0)) {
-                free(r);
-                request_drop(s);
-                return client_no_memory(s);
-        }
-        if (conn_flush(s) == 0 && (error = conn_keep_passed(s)) != 0) {
-                free(r);
-                request_drop(s);
-                return client_fail_os(s, -error, "dup", "the descriptor");
-        }
-        if (done == NULL)
-                return id;
-        *r = (struct request){.id = id, .deadline_ms = deadline_ms, .done = done, .arg = arg};
-        HASH_ADD(hh, s->requests, id, sizeof r->id, r);
-        if (r->hh.tbl == NULL) {
-                /* It is on its way and nobody could be told of its answer. */
-                free(r);
-                session_end(s, PORTALOCK_E_NO_MEMORY, "out of memory");
-                return client_no_memory(s);
-        }
-        if (deadline_ms < s->earliest_ms)
-                s->earliest_ms = deadline_ms;
-        return id;
-}
-
 static struct request *find(struct portalock_session *s, int64_t id)
 {
         struct request *r;
@@ -62,16 +25,196 @@ static struct request *find(struct portalock_session *s, int64_t id)
         return r;
 }
 
+void request_begin_again(struct portalock_session *s, struct pl_writer *w, int64_t id, const char *method)
+{
+        s->out_line = s->out.len;
+        s->again = id;
+        pl_request_begin(w, &s->out, id, method);
+}
+
+
+static bool is_ready(const struct portalock_session *s)
+{
+        return s->state == SESSION_READY;
+}
+
+static void expect(struct portalock_session *s, struct request *r, int64_t deadline_ms)
+{
+        r->deadline_ms = deadline_ms;
+        if (deadline_ms < s->earliest_ms)
+                s->earliest_ms = deadline_ms;
+}
+
+void request_expect(struct portalock_session *s, int64_t id, int64_t deadline_ms)
+{
+        struct request *r = find(s, id);
+
+        if (r != NULL)
+                expect(s, r, deadline_ms);
+}
+
+/* NULL: no memory. */
+static struct request *make(const struct request *model, const char *line, size_t len)
+{
+        struct request *r = malloc(sizeof *r);
+
+        if (r == NULL)
+                return NULL;
+        *r = *model;
+        if (line == NULL)
+                return r;
+        r->line = malloc(len);
+        if (r->line == NULL) {
+                free(r);
+                return NULL;
+        }
+        memcpy(r->line, line, len);
+        r->line_len = len;
+        return r;
+}
+
+static void destroy(struct request *r)
+{
+        if (r == NULL)
+                return;
+        free(r->line);
+        free(r);
+}
+
+/* False: no memory; it is freed. */
+static bool enter(struct portalock_session *s, struct request *r)
+{
+        HASH_ADD(hh, s->requests, id, sizeof r->id, r);
+        if (r->hh.tbl == NULL) {
+                destroy(r);
+                return false;
+        }
+        expect(s, r, r->deadline_ms);
+        return true;
+}
+
+/* There is no connection: the line waits for one. Nobody waits for the answer: nothing is to be done on a daemon that knows nothing of us. */
+static int64_t hold_line(struct portalock_session *s, const struct request *model)
+{
+        struct request *r = NULL;
+        bool failed = s->out.failed;
+
+        if (model->done != NULL && !failed)
+                r = make(model, s->out.data + s->out_line, s->out.len - s->out_line);
+        request_drop(s);
+        if (model->done == NULL && !failed)
+                return model->id;
+        if (r == NULL || !enter(s, r))
+                return client_no_memory(s);
+        r->held = true;
+        return r->id;
+}
+
+/* The line goes out. 0, or an error code: then it does not. */
+static int put_out(struct portalock_session *s, int fd)
+{
+        int error;
+
+        if (fd >= 0 && !os_is_open(fd)) {
+                request_drop(s);
+                return client_fail_os(s, EBADF, "sendmsg", "the descriptor");
+        }
+        if (s->out.failed || (fd >= 0 && conn_pass(s, fd) != 0)) {
+                request_drop(s);
+                return client_no_memory(s);
+        }
+        if (conn_flush(s) == 0 && (error = conn_keep_passed(s)) != 0) {
+                request_drop(s);
+                return client_fail_os(s, -error, "dup", "the descriptor");
+        }
+        return 0;
+}
+
+static int64_t send_now(struct portalock_session *s, int fd, const struct request *model)
+{
+        struct request *r = NULL;
+        int e;
+
+        if (model->done != NULL) {
+                bool repeats = model->broken == request_repeat;
+
+                r = s->out.failed ? NULL : make(model, repeats ? s->out.data + s->out_line : NULL, repeats ? s->out.len - s->out_line : 0);
+                if (r == NULL) {
+                        request_drop(s);
+                        return client_no_memory(s);
+                }
+        }
+        e = put_out(s, fd);
+        if (e != 0) {
+                destroy(r);
+                return e;
+        }
+        if (r != NULL && !enter(s, r)) {
+                /* It is on its way and nobody could be told of its answer. */
+                session_end(s, PORTALOCK_E_NO_MEMORY, "out of memory");
+                return client_no_memory(s);
+        }
+        return model->id;
+}
+
+int64_t request_send(struct portalock_session *s, struct pl_writer *w, int fd, int64_t deadline_ms, request_broken *broken, request_done *done, void *arg)
+{
+        struct request model = {.id = s->last_id, .deadline_ms = deadline_ms, .done = done, .broken = broken, .arg = arg};
+
+        pl_reply_end(w);
+        return is_ready(s) ? send_now(s, fd, &model) : hold_line(s, &model);
+}
+
+int64_t request_send_hello(struct portalock_session *s, struct pl_writer *w, int64_t deadline_ms, request_done *done, void *arg)
+{
+        struct request model = {.id = s->last_id, .deadline_ms = deadline_ms, .done = done, .arg = arg};
+
+        pl_reply_end(w);
+        return send_now(s, -1, &model);
+}
+
+int64_t request_send_again(struct portalock_session *s, struct pl_writer *w, int fd, int64_t deadline_ms)
+{
+        struct request *r = find(s, s->again);
+        int e;
+
+        pl_reply_end(w);
+        e = put_out(s, fd);
+        if (e != 0)
+                return e;
+        r->held = false;
+        expect(s, r, deadline_ms);
+        return r->id;
+}
+
+int64_t request_hold(struct portalock_session *s, int64_t deadline_ms, request_broken *broken, request_done *done, void *arg)
+{
+        struct request model = {.id = ++s->last_id, .deadline_ms = deadline_ms, .done = done, .broken = broken, .arg = arg, .held = true}, *r;
+
+        r = make(&model, NULL, 0);
+        return r != NULL && enter(s, r) ? model.id : client_no_memory(s);
+}
+
+bool request_is_held(struct portalock_session *s, int64_t id)
+{
+        struct request *r = find(s, id);
+
+        return r != NULL && r->held;
+}
+
+bool request_repeat(void *arg)
+{
+        (void)arg;
+        return true;
+}
+
 /* The answer must come by `deadline_ms` now. */
 static void hurry(struct portalock_session *s, int64_t id, int64_t deadline_ms)
 {
         struct request *r = find(s, id);
 
-        if (r == NULL || r->deadline_ms <= deadline_ms)
-                return;
-        r->deadline_ms = deadline_ms;
-        if (deadline_ms < s->earliest_ms)
-                s->earliest_ms = deadline_ms;
+        if (r != NULL && r->deadline_ms > deadline_ms)
+                expect(s, r, deadline_ms);
 }
 
 int64_t request_cancel(struct portalock_session *s, int64_t id, int64_t answer_by_ms, request_done *done, void *arg)
@@ -81,7 +224,7 @@ int64_t request_cancel(struct portalock_session *s, int64_t id, int64_t answer_b
 
         request_begin(s, &w, "cancel");
         pl_write_integer(&w, "id", id);
-        cancel = request_send(s, &w, -1, answer_by_ms, done, arg);
+        cancel = request_send(s, &w, -1, answer_by_ms, NULL, done, arg);
         hurry(s, id, answer_by_ms);
         return cancel;
 }
@@ -91,7 +234,7 @@ static void finish(struct portalock_session *s, struct request *r, int code, str
         struct request copy = *r;
 
         HASH_DELETE(hh, s->requests, r);
-        free(r);
+        destroy(r);
         copy.done(copy.arg, code, reply);
 }
 
@@ -100,8 +243,12 @@ void request_answered(struct portalock_session *s, struct pl_reply *reply)
         struct request *r = find(s, reply->id);
         int code = 0;
 
-        if (r == NULL)
+        if (r == NULL || r->held)
                 return;         /* nobody wanted to know */
+        if (reply->code == PL_E_SHUTTING_DOWN && r->broken != NULL && s->reconnect_ms > 0) {
+                s->stopping = true;     /* the next daemon answers */
+                return;
+        }
         if (reply->code != 0)
                 code = client_fail_reply(s, reply);
         else
@@ -137,6 +284,93 @@ void request_forget_all(struct portalock_session *s)
 
         HASH_ITER(hh, s->requests, r, next) {
                 HASH_DELETE(hh, s->requests, r);
-                free(r);
+                destroy(r);
         }
+}
+
+void request_redirect(struct portalock_session *s, int64_t id, request_done *done, void *arg)
+{
+        struct request *r = find(s, id);
+
+        if (r == NULL)
+                return;
+        r->done = done;
+        r->arg = arg;
+}
+
+void request_forget(struct portalock_session *s, int64_t id)
+{
+        struct request *r = find(s, id);
+
+        if (r == NULL)
+                return;
+        HASH_DELETE(hh, s->requests, r);
+        destroy(r);
+}
+
+/* They are out of the way before the first of them is told: who is told may begin something new. */
+static void fail_list(struct portalock_session *s, struct request *first, const char *text)
+{
+        struct request *r;
+
+        while ((r = first) != NULL) {
+                first = r->next_failed;
+                client_fail(s, PORTALOCK_E_CONNECTION, "%s", text);
+                r->done(r->arg, PORTALOCK_E_CONNECTION, NULL);
+                destroy(r);
+        }
+}
+
+void request_interrupt(struct portalock_session *s, int64_t now_ms, const char *text)
+{
+        struct request *r, *next, *failed = NULL, **end = &failed;
+
+        HASH_ITER(hh, s->requests, r, next) {
+                if (r->held || (r->deadline_ms > now_ms && r->broken != NULL && r->broken(r->arg))) {
+                        r->held = true;
+                        continue;
+                }
+                HASH_DELETE(hh, s->requests, r);
+                r->next_failed = NULL;
+                *end = r;
+                end = &r->next_failed;
+        }
+        fail_list(s, failed, text);
+}
+
+void request_expire(struct portalock_session *s, int64_t now_ms)
+{
+        struct request *r, *next, *failed = NULL, **end = &failed;
+
+        if (now_ms < s->earliest_ms)
+                return;
+        HASH_ITER(hh, s->requests, r, next) {
+                if (!r->held || r->deadline_ms > now_ms)
+                        continue;
+                HASH_DELETE(hh, s->requests, r);
+                r->next_failed = NULL;
+                *end = r;
+                end = &r->next_failed;
+        }
+        fail_list(s, failed, "no daemon could be reached in time");
+        (void)request_overdue(s, now_ms);       /* when to look again */
+}
+
+void request_send_held(struct portalock_session *s)
+{
+        struct request *r;
+
+        for (r = s->requests; r != NULL; r = r->hh.next) {
+                if (!r->held || r->line == NULL)
+                        continue;
+                s->out_line = s->out.len;
+                pl_buf_append(&s->out, r->line, r->line_len);
+                if (s->out.failed) {
+                        request_drop(s);
+                        session_end(s, PORTALOCK_E_NO_MEMORY, "out of memory");
+                        return;
+                }
+                r->held = false;
+        }
+        (void)conn_flush(s);
 }

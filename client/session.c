@@ -36,7 +36,7 @@ static void take_lines(struct portalock_session *s)
                 if (reply.method != NULL)
                         notified(s, &reply);
                 else if (reply.id == 0 && reply.code != 0)
-                        session_end(s, client_fail_reply(s, &reply), NULL);     /* we are not served, and it says why */
+                        reconnect_begin(s, client_fail_reply(s, &reply), NULL); /* we are not served, and it says why */
                 else
                         request_answered(s, &reply);
                 pl_reply_clear(&reply);
@@ -58,11 +58,12 @@ static void talk(struct portalock_session *s)
         take_lines(s);          /* what came before the end still counts */
         if (s->fd < 0)
                 return;
-        if (!alive) {
-                session_end(s, PORTALOCK_E_CONNECTION, "the connection to the daemon broke");
+        request_expire(s, os_now_ms());
+        if (!alive || s->stopping) {
+                reconnect_begin(s, PORTALOCK_E_CONNECTION, alive ? "the daemon is stopping" : "the connection to the daemon broke");
         } else if (request_overdue(s, os_now_ms())) {
                 snprintf(late, sizeof late, "the daemon (pid %lld) did not answer in time", s->daemon_pid);
-                session_end(s, PORTALOCK_E_CONNECTION, late);
+                reconnect_begin(s, PORTALOCK_E_CONNECTION, late);
         }
 }
 
@@ -74,6 +75,8 @@ int portalock_process(portalock_session *s)
         connect_step(s);
         if (s->fd >= 0)
                 talk(s);
+        else if (s->state != SESSION_ENDED)
+                request_expire(s, os_now_ms());
         s->in_process = false;
         return s->state == SESSION_ENDED ? s->ended_code : 0;
 }
@@ -90,8 +93,10 @@ int portalock_events(const portalock_session *s)
 
 int64_t portalock_timeout(const portalock_session *s)
 {
-        int64_t at = s->state == SESSION_PAUSING ? s->resume_ms : s->state == SESSION_STARTING ? s->connect_deadline_ms : s->earliest_ms, now;
+        int64_t at = s->state == SESSION_PAUSING ? s->resume_ms : s->state == SESSION_STARTING ? s->connect_deadline_ms : NEVER, now;
 
+        if (s->earliest_ms < at)
+                at = s->earliest_ms;
         if (s->state == SESSION_ENDED || at == NEVER)
                 return -1;
         now = os_now_ms();
@@ -106,13 +111,20 @@ void portalock_set_callbacks(portalock_session *s, const struct portalock_callba
 
 void portalock_disconnect(portalock_session *s)
 {
+        struct watch *w;
+
         if (s == NULL)
                 return;
         request_forget_all(s);
         conn_close(s);
+        while ((w = s->watches) != NULL) {
+                s->watches = w->next;
+                free(w);
+        }
         if (s->report_fd >= 0)
                 os_close(s->report_fd);
         pl_buf_clear(&s->out);
+        free(s->cycle);
         free(s);
 }
 

@@ -5,6 +5,7 @@
 #include "address.h"
 #include "wire.h"
 #include "server.h"
+#include "state.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #define WAIT_AWAY_THREADS_MAX 64
 #define LANE_THREADS_MAX 32     /* for files that may hang */
 #define DISK_THREADS_MAX 4      /* for ways that only a disk stands before */
+#define STATE_THREADS_MAX 1     /* for the file of the tokens */
 #define SETTLE_STEP_MS 1        /* while stopping: how often to look whether the kernel's waits have ended */
 #define SETTLE_MAX_MS 2000
 
@@ -25,8 +27,11 @@ struct daemon {
         const struct daemon_options *options;
         struct pl_address address;
         struct descriptors descriptors;
+        struct accounts accounts;
         struct mounts *mounts;
         struct files_lanes lanes;
+        struct lane *state_lane;
+        struct state *state;
         struct files *files;
         struct outside *outside;
         struct engine *engine;
@@ -53,10 +58,12 @@ static void finish(struct daemon *d)
 {
         server_destroy(d->server);
         engine_destroy(d->engine);
+        state_destroy(d->state);
         outside_destroy(d->outside);
         files_destroy(d->files);
         lane_destroy(d->lanes.slow);
         lane_destroy(d->lanes.disk);
+        lane_destroy(d->state_lane);
         mounts_destroy(d->mounts);
         close_handles(d);
 }
@@ -68,7 +75,9 @@ static void on_settle(uv_timer_t *timer)
 
         table_count(engine_table(d->engine), &n);
         /* A wait that wins the lock while it is cancelled must give it back, or its client would hold a lock unknowingly. */
-        if (n.os_ops > 0 && (int64_t)uv_now(&d->loop) < d->settle_until)
+        if (n.os_ops == 0)
+                state_finish(d->state);
+        if ((n.os_ops > 0 || state_is_busy(d->state)) && (int64_t)uv_now(&d->loop) < d->settle_until)
                 return;
         uv_timer_stop(timer);
         finish(d);
@@ -140,12 +149,17 @@ static void init_handles(struct daemon *d)
 /* The socket is ours, or this daemon must not run. */
 static int take_address(struct daemon *d)
 {
-        int r = pl_address_find(&d->address, d->options->socket);
+        bool system = d->options->system;
+        int r = system ? pl_address_find_system(&d->address, d->options->socket) : pl_address_find(&d->address, d->options->socket);
 
         if (r == 0)
-                r = pl_address_check(&d->address, true);
+                r = system ? pl_address_check_system(&d->address) : pl_address_check(&d->address, true);
         if (r != 0) {
                 fprintf(stderr, "portalockd: %s\n", d->address.text);
+                return DAEMON_EXIT_FAILED;
+        }
+        if (d->address.system && !system) {
+                fprintf(stderr, "portalockd: %s is the place of a daemon for all users: use --system, or name another --socket\n", d->address.path);
                 return DAEMON_EXIT_FAILED;
         }
         d->start_lock = pl_address_start_lock(&d->address);
@@ -154,7 +168,7 @@ static int take_address(struct daemon *d)
                 return DAEMON_EXIT_RUNNING;
         }
         if (d->start_lock >= 0)
-                d->listen_fd = pl_address_bind(&d->address);
+                d->listen_fd = pl_address_bind(&d->address, system);
         if (d->start_lock < 0 || d->listen_fd < 0) {
                 fprintf(stderr, "portalockd: %s: %s\n", d->address.path, strerror(d->start_lock < 0 ? -d->start_lock : -d->listen_fd));
                 return DAEMON_EXIT_FAILED;
@@ -162,15 +176,42 @@ static int take_address(struct daemon *d)
         return 0;
 }
 
+static void hold_replies(void *arg, bool on)
+{
+        server_hold(((struct daemon *)arg)->server, on);
+}
+
+static void raise_numbers(void *arg, uint64_t floor)
+{
+        engine_raise_numbers(((struct daemon *)arg)->engine, floor);
+}
+
+/* The numbers of those who came before are known before the first of ours is drawn. Runs the loop. */
+static bool recall(struct daemon *d)
+{
+        struct state_options options = {.folder = d->options->state_dir, .system = d->address.system, .hold = hold_replies, .raise = raise_numbers, .arg = d};
+        char *socket = realpath(d->address.path, NULL);         /* one name, however many lead there */
+
+        options.socket = socket != NULL ? socket : d->address.path;
+        d->state_lane = lane_create(&d->loop, STATE_THREADS_MAX);
+        if (d->state_lane != NULL)
+                d->state = state_create(&d->loop, d->state_lane, &options, engine_clock_us());
+        free(socket);
+        return d->state != NULL;
+}
+
 static bool build(struct daemon *d)
 {
-        struct dispatch_options options = {
-                .own_uid = (int64_t)geteuid(), .log_waits_ms = d->options->log_waits_ms, .sessions_max = PL_SESSIONS_MAX};
+        struct accounts *accounts = d->options->system ? &d->accounts : NULL;
+        struct dispatch_options options = {.own_uid = (int64_t)geteuid(),
+                                           .log_waits_ms = d->options->log_waits_ms,
+                                           .sessions_max = (size_t)d->options->sessions_max,
+                                           .accounts = accounts};
         struct dispatch_hooks hooks = {
                 .send = session_send, .fail = session_fail, .take_share = session_take_share, .again = session_again, .resume = session_resume,
                 .clogged = session_clogged, .stop = on_stop_asked, .wake_at = wake_at, .arg = d};
         struct kernel_threads threads = {.local = WAIT_THREADS_MAX, .away = WAIT_AWAY_THREADS_MAX};
-        struct server_options server = {.own_uid = options.own_uid, .idle = on_idle, .arg = d};
+        struct server_options server = {.own_uid = options.own_uid, .accounts = accounts, .idle = on_idle, .arg = d};
 
         d->mounts = mounts_create(&d->loop);
         d->lanes.slow = lane_create(&d->loop, LANE_THREADS_MAX);
@@ -178,6 +219,7 @@ static bool build(struct daemon *d)
         if (d->mounts == NULL || d->lanes.slow == NULL || d->lanes.disk == NULL)
                 return false;
         descriptors_init(&d->descriptors, file_limit_raise());
+        accounts_init(&d->accounts, descriptors_for_locks(&d->descriptors));
         d->files = files_create(&d->descriptors, d->mounts, &d->lanes);
         if (file_comparing() == FILE_NOTHING)
                 log_event(LOG_WARNING, "descriptions_unknown", "missing=kcmp,F_DUPFD_QUERY effect=%s",
@@ -185,8 +227,8 @@ static bool build(struct daemon *d)
         d->dispatch = d->files != NULL ? dispatch_create(d->files, &options, &hooks) : NULL;
         if (d->dispatch == NULL)
                 return false;
-        d->outside = outside_create(&d->loop, dispatch_outside_refreshed, d->dispatch);
-        d->engine = engine_create(&d->loop, d->files, d->lanes.slow, threads, dispatch_report, d->dispatch);
+        d->outside = outside_create(&d->loop, &dispatch_outside_hooks, d->dispatch);
+        d->engine = engine_create(&d->loop, d->files, d->lanes.slow, threads, d->state, dispatch_report, d->dispatch);
         if (d->outside == NULL || d->engine == NULL)
                 return false;
         dispatch_attach(d->dispatch, d->engine, d->outside);
@@ -209,8 +251,10 @@ int daemon_run(const struct daemon_options *options)
         struct daemon *d = calloc(1, sizeof *d);
         int r;
 
-        if (d == NULL)
+        if (d == NULL) {
+                fputs("portalockd: cannot start: out of memory\n", stderr);
                 return DAEMON_EXIT_FAILED;
+        }
         d->options = options;
         d->start_lock = d->listen_fd = -1;
         log_set_level(options->log_level);
@@ -219,10 +263,15 @@ int daemon_run(const struct daemon_options *options)
         r = take_address(d);
         if (r != 0)
                 goto out;
-        uv_loop_init(&d->loop);
-        init_handles(d);
-        if (!build(d)) {
-                fprintf(stderr, "portalockd: cannot start: %s\n", strerror(errno));
+        r = uv_loop_init(&d->loop);
+        if (r == 0 && !recall(d))
+                r = -ENOMEM;
+        if (r == 0) {
+                init_handles(d);        /* after recall(): until signals are caught they end a daemon that nobody knows yet */
+                r = build(d) ? 0 : -errno;
+        }
+        if (r != 0) {
+                fprintf(stderr, "portalockd: cannot start: %s\n", strerror(-r));
                 unlink(d->address.path);
                 r = DAEMON_EXIT_FAILED;
                 goto out;

@@ -8,8 +8,11 @@
 
 struct daemon_options {
         const char *socket;     /* NULL: by the rules of protocol/os/address.h */
+        const char *state_dir;  /* NULL: by the rules of os/statefile.h */
+        bool system;            /* serve every user */
         int64_t idle_exit_s;    /* -1: never */
         int64_t log_waits_ms;   /* -1: never */
+        int64_t sessions_max;
         int ready_fd;           /* -1: none; "READY\n" is written there once connections are accepted */
         enum log_level log_level;
 };

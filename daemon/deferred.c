@@ -9,7 +9,7 @@
 void incoming_clear(struct dispatch *d, struct incoming *in)
 {
         if (in->has_fd)
-                files_discard(d->files, in->fd);
+                files_discard(d->files, in->account, in->fd);
         in->has_fd = false;
         pl_request_clear(&in->request);
 }

@@ -16,10 +16,12 @@ struct dispatch *dispatch_create(struct files *files, const struct dispatch_opti
         d->files = files;
         d->options = *options;
         d->hooks = *hooks;
+        d->registry.everybody = options->accounts != NULL;
         d->wake_ms = TABLE_NEVER;
         TAILQ_INIT(&d->lists);
         TAILQ_INIT(&d->looked_up);
         LIST_INIT(&d->deferring);
+        LIST_INIT(&d->orphans);
         notices_init(d);
         return d;
 }
@@ -28,6 +30,7 @@ void dispatch_attach(struct dispatch *d, struct engine *engine, struct outside *
 {
         d->engine = engine;
         d->outside = outside;
+        d->started_ms = engine_now(engine);
         d->listing = (struct listing){.registry = &d->registry, .engine = engine, .files = d->files, .outside = outside};
 }
 
@@ -48,17 +51,22 @@ size_t dispatch_sessions(const struct dispatch *d)
 
 /* ---- answers ---- */
 
-void dispatch_flush(struct dispatch *d, const struct client *c, bool wanted)
+/* The last word of a session: it is not known which request it is about. */
+static void say_no_memory(struct dispatch *d, const struct client *c)
 {
         static const char no_memory[] =
                 "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32603,\"message\":\"out of memory\",\"data\":{\"name\":\"INTERNAL_ERROR\"}}}\n";
 
-        if (wanted && !d->out.failed) {
+        d->hooks.send(c->session, no_memory, sizeof no_memory - 1);
+        d->hooks.fail(c->session, "out_of_memory");
+}
+
+void dispatch_flush(struct dispatch *d, const struct client *c, bool wanted)
+{
+        if (wanted && !d->out.failed)
                 d->hooks.send(c->session, d->out.data, d->out.len);
-        } else if (wanted) {
-                d->hooks.send(c->session, no_memory, sizeof no_memory - 1);
-                d->hooks.fail(c->session, "out_of_memory");     /* it does not know which request that was */
-        }
+        else if (wanted)
+                say_no_memory(d, c);
         d->out.len = 0;
         d->out.failed = false;
 }
@@ -126,6 +134,72 @@ void dispatch_answer_empty(struct dispatch *d, const struct client *c, const str
 
 /* ---- the small methods ---- */
 
+/* After a lost connection the session goes on under its old id, unless somebody has that or no daemon can have given it. */
+static void go_on_as(struct dispatch *d, struct client *c, int64_t session)
+{
+        if (!reclaim_token_is_credible(d, session) || registry_client(&d->registry, (uint64_t)session) != NULL)
+                return;
+        engine_raise_numbers(d->engine, (uint64_t)session);
+        log_event(LOG_DEBUG, "session_goes_on", "session=%lld opened_as=%llu", (long long)session, (unsigned long long)c->id);
+        if (registry_client_rename(&d->registry, c, (uint64_t)session) != 0)
+                d->hooks.fail(c->session, "out_of_memory");
+}
+
+/* ---- what the table has to know of a session for its search for deadlocks ---- */
+
+static bool may_be_parent(const struct client *parent, const struct client *c)
+{
+        return parent != NULL && parent != c && peer_same_user(&parent->peer, &c->peer);
+}
+
+/* False: out of memory. */
+static bool tell_table(struct dispatch *d, const struct client *c, const struct client *parent)
+{
+        struct table_event ev = {.kind = EV_SESSION, .session = c->id, .concurrent = c->concurrent, .parent = parent != NULL ? parent->id : 0};
+
+        engine_submit(d->engine, &ev);
+        return table_knows_session(engine_table(d->engine), c->id);
+}
+
+static void forget_claim(struct client *c)
+{
+        if (c->claimed_parent != 0)
+                LIST_REMOVE(c, orphaned);
+        c->claimed_parent = 0;
+}
+
+/* After a restart a child may come back under its old id before its parent does. */
+static void adopt_children(struct dispatch *d, const struct client *c)
+{
+        struct client *child, *next;
+
+        for (child = LIST_FIRST(&d->orphans); child != NULL; child = next) {
+                next = LIST_NEXT(child, orphaned);
+                if (child->claimed_parent != c->id)
+                        continue;
+                forget_claim(child);
+                if (may_be_parent(c, child))
+                        (void)tell_table(d, child, c);
+        }
+}
+
+static bool introduce(struct dispatch *d, struct client *c, const struct pl_hello_params *hello)
+{
+        const struct client *parent = registry_client(&d->registry, (uint64_t)hello->parent);
+
+        c->concurrent = hello->concurrent;
+        if (hello->parent != 0 && parent == NULL) {
+                c->claimed_parent = (uint64_t)hello->parent;
+                LIST_INSERT_HEAD(&d->orphans, c, orphaned);
+        }
+        if (!may_be_parent(parent, c))
+                parent = NULL;
+        if ((parent != NULL || c->concurrent) && !tell_table(d, c, parent))
+                return false;
+        adopt_children(d, c);
+        return true;
+}
+
 static void hello(struct dispatch *d, struct client *c, const struct pl_request *r)
 {
         struct pl_writer w;
@@ -134,7 +208,12 @@ static void hello(struct dispatch *d, struct client *c, const struct pl_request 
                 dispatch_refuse(d, c, &r->id, PL_E_INVALID_REQUEST, "hello must be the first request of a session");
                 return;
         }
-        c->concurrent = r->hello.concurrent;
+        if (r->hello.session > 0)
+                go_on_as(d, c, r->hello.session);
+        if (!introduce(d, c, &r->hello)) {
+                dispatch_refuse_for_memory(d, c, &r->id);
+                return;
+        }
         if (r->hello.client != NULL)
                 snprintf(c->name, sizeof c->name, "%s", r->hello.client);
         pl_reply_begin(&w, &d->out, &r->id);
@@ -161,13 +240,36 @@ static void hello(struct dispatch *d, struct client *c, const struct pl_request 
         dispatch_flush_answer(d, c, &r->id);
 }
 
-void dispatch_outside_refreshed(void *arg)
+static void outside_refreshed(void *arg)
 {
         struct dispatch *d = arg;
 
         list_outside_refreshed(d);
         notices_outside_refreshed(d);
 }
+
+static size_t bearers_held(void *arg, uint64_t device, uint64_t inode)
+{
+        const struct dispatch *d = arg;
+
+        return table_bearers_held(engine_table(d->engine), (struct table_key){.device = device, .inode = inode});
+}
+
+static bool asked_for(void *arg, uint64_t device, uint64_t inode)
+{
+        const struct dispatch *d = arg;
+        const struct kept *k;
+
+        if (table_any_bearer(engine_table(d->engine), (struct table_key){.device = device, .inode = inode}) != 0)
+                return true;
+        TAILQ_FOREACH(k, &d->lists, entry) {
+                if (k->incoming.request.list.path != NULL && k->key.device == device && k->key.inode == inode)
+                        return true;
+        }
+        return false;
+}
+
+const struct outside_hooks dispatch_outside_hooks = {.refreshed = outside_refreshed, .bearers_held = bearers_held, .asked_for = asked_for};
 
 static void stats(struct dispatch *d, const struct client *c, const struct pl_request *r)
 {
@@ -227,7 +329,7 @@ static void stop(struct dispatch *d, const struct client *c, const struct pl_req
 {
         char text[128];
 
-        if (c->peer.uid != 0 && c->peer.uid != d->options.own_uid) {
+        if (!peer_allowed(&c->peer, d->options.own_uid)) {
                 dispatch_refuse(d, c, &r->id, PL_E_DENIED, "only the daemon's own user and root may stop it");
                 return;
         }
@@ -244,17 +346,34 @@ static void stop(struct dispatch *d, const struct client *c, const struct pl_req
 
 /* ---- doors ---- */
 
+/* Root and the daemon's own user have none: they could end it anyway. */
+static bool has_account(const struct dispatch *d, const struct peer *peer)
+{
+        return d->options.accounts != NULL && !peer_allowed(peer, d->options.own_uid);
+}
+
 struct client *dispatch_open(struct dispatch *d, struct session *s, const struct peer *peer, const char **text)
 {
+        struct account *account = NULL;
         struct client *c;
 
         if (dispatch_sessions(d) >= d->options.sessions_max) {
                 *text = "sessions";
                 return NULL;
         }
-        c = registry_client_add(&d->registry, engine_next_number(d->engine), s, peer);
+        *text = "memory";
+        if (has_account(d, peer)) {
+                if (accounts_full(d->options.accounts, peer->uid, ACCOUNT_SESSIONS)) {
+                        *text = "sessions_per_uid";
+                        return NULL;
+                }
+                account = account_open(d->options.accounts, peer->uid);
+                if (account == NULL)
+                        return NULL;
+        }
+        c = registry_client_add(&d->registry, engine_next_number(d->engine), s, peer, account);
         if (c == NULL) {
-                *text = "memory";
+                account_remove(account, ACCOUNT_SESSIONS);
                 return NULL;
         }
         d->metrics.sessions_total++;
@@ -263,14 +382,29 @@ struct client *dispatch_open(struct dispatch *d, struct session *s, const struct
         return c;
 }
 
+struct account *dispatch_account(const struct client *c)
+{
+        return c->account;
+}
+
+bool dispatch_opens_paths(const struct dispatch *d, const struct client *c)
+{
+        return d->options.accounts == NULL || (c->peer.uid == d->options.own_uid && peer_is_known(&c->peer));
+}
+
 static void refuse_line(struct dispatch *d, struct client *c, const struct pl_fault *fault)
 {
         int fd;
 
         /* Its descriptor leaves the queue all the same, or every later request would get its neighbour's. */
         if (fault->took_fd && locking_claim(c, &fd))
-                files_discard(d->files, fd);
+                files_discard(d->files, c->account, fd);
         d->metrics.refused_lines++;
+        if (fault->code == PL_E_INTERNAL_ERROR) {
+                /* It could not even be read, for want of memory: whether it took a descriptor is not known, so the next one might get another's. */
+                say_no_memory(d, c);
+                return;
+        }
         if (fault->silent)
                 return;
         pl_fault_write(&d->out, fault);
@@ -321,7 +455,7 @@ void dispatch_carry_out(struct dispatch *d, struct client *c, struct incoming *i
 
 void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_t len)
 {
-        struct incoming in = {.fd = -1, .since_ms = engine_now(d->engine)};
+        struct incoming in = {.fd = -1, .account = c->account, .since_ms = engine_now(d->engine)};
         enum pl_method method;
         struct pl_fault fault;
 
@@ -373,6 +507,8 @@ void dispatch_long_line(struct dispatch *d, struct client *c)
 
 bool dispatch_has_room(const struct dispatch *d, const struct client *c)
 {
+        if (account_full(c->account, ACCOUNT_DESCRIPTORS))
+                return false;
         switch (files_descriptors(d->files)->level) {
         case DESCRIPTORS_PLENTY:
                 return true;
@@ -387,9 +523,9 @@ bool dispatch_has_room(const struct dispatch *d, const struct client *c)
 
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
 {
-        files_received(d->files, fd);
+        files_received(d->files, c->account, fd);
         if (c->fd_count == PL_FDS_UNCLAIMED_MAX) {
-                files_discard(d->files, fd);
+                files_discard(d->files, c->account, fd);
                 return false;
         }
         c->fds[(c->fd_first + c->fd_count++) % PL_FDS_UNCLAIMED_MAX] = fd;
@@ -403,9 +539,10 @@ void dispatch_close(struct dispatch *d, struct client *c)
 
         log_event(LOG_DEBUG, "session_closed", "session=%llu locks=%zu waiting=%zu", (unsigned long long)c->id, c->grant_count, c->request_count);
         while (locking_claim(c, &fd))
-                files_discard(d->files, fd);
+                files_discard(d->files, c->account, fd);
         deferred_close(d, c);
         watch_end(d, c);
+        forget_claim(c);
         while (c->waiting != NULL) {
                 watch_request(d, c->waiting, "cancelled", NULL);
                 locking_forget(d, c->waiting);

@@ -5,6 +5,7 @@
 #ifndef DISPATCH_H
 #define DISPATCH_H
 
+#include "account.h"
 #include "engine.h"
 #include "listing.h"
 #include "metrics.h"
@@ -35,6 +36,7 @@ struct dispatch_options {
         int64_t own_uid;
         int64_t log_waits_ms;   /* a wait longer than this is logged */
         size_t sessions_max;
+        struct accounts *accounts;      /* not NULL: every user is served, and what he has is counted here */
 };
 
 struct dispatch *dispatch_create(struct files *files, const struct dispatch_options *options, const struct dispatch_hooks *hooks);
@@ -45,6 +47,8 @@ void dispatch_destroy(struct dispatch *d);
 /* ---- sessions ---- */
 /* A client, or NULL when there are too many or memory is out (text says which). */
 struct client *dispatch_open(struct dispatch *d, struct session *s, const struct peer *peer, const char **text);
+/* What its user has; NULL: that is not counted. */
+struct account *dispatch_account(const struct client *c);
 /* A whole line, without its LF. */
 void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_t len);
 /* So many of its requests stand behind one that is looked up off the loop that no more lines must come. */
@@ -63,7 +67,7 @@ void dispatch_close(struct dispatch *d, struct client *c);
 
 /* ---- what the parts report ---- */
 void dispatch_report(void *arg, const struct table_effect *fx);         /* for the engine */
-void dispatch_outside_refreshed(void *arg);                             /* for outside */
+extern const struct outside_hooks dispatch_outside_hooks;               /* for outside; its argument is the dispatch */
 void dispatch_tick(struct dispatch *d);
 
 /* Answer every waiter SHUTTING_DOWN, tell the owners of locks by path that they are lost. New locks are refused from now on. */

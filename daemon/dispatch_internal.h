@@ -13,6 +13,7 @@
 /* A request as it was received, with its descriptor. */
 struct incoming {
         struct pl_request request;
+        struct account *account;        /* that its descriptor counts for */
         int64_t since_ms;
         bool has_fd;            /* a lock with `fd`: one was in the queue; it may be a hole */
         int fd;
@@ -27,6 +28,7 @@ struct kept {
         struct incoming incoming;
         identified_fn *then;    /* goes on with it once its path is identified */
         struct table_key key;   /* of the list's path, once that is known */
+        bool has_key;
         TAILQ_ENTRY(kept) entry;
 };
 
@@ -53,12 +55,14 @@ struct dispatch {
         LIST_HEAD(, client) deferring;  /* whose requests stand behind an earlier one of theirs */
         size_t opening;                 /* lock requests in REQUEST_OPENING */
         size_t path_locks;              /* held by path: they end with the daemon */
+        int64_t started_ms;             /* engine's clock */
         bool stopping;
         struct audiences audiences;     /* those who want notices, by file */
         int64_t look_ms;                /* when to look who is outside; TABLE_NEVER */
         int64_t wake_ms;
         const char *broken_by;          /* while a lock is being broken: whoever does so */
         LIST_HEAD(, watcher) watchers;
+        LIST_HEAD(, client) orphans;    /* whose parents are not there, or not yet again after our restart */
         uint64_t events;
 };
 
@@ -72,6 +76,9 @@ void dispatch_refuse_for_memory(struct dispatch *d, const struct client *c, cons
 void dispatch_refuse_member(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *member, const char *text);
 void dispatch_refuse_limit(struct dispatch *d, const struct client *c, const struct pl_id *id, const char *limit, const char *text);
 void dispatch_refuse_os(struct dispatch *d, const struct client *c, const struct pl_id *id, const struct file_error *e, const char *path);
+
+/* May the daemon look at paths that this client names? Not for another user than its own, when it serves all: it would look with its own eyes, not his. */
+bool dispatch_opens_paths(const struct dispatch *d, const struct client *c);
 
 /* An answer that says nothing but yes. */
 void dispatch_answer_empty(struct dispatch *d, const struct client *c, const struct pl_id *id);
@@ -134,6 +141,8 @@ void locking_refuse_for_memory(struct dispatch *d, struct request *q);
 /* TIMED_OUT before the file was even open. */
 void locking_refuse_timed_out(struct dispatch *d, const struct client *c, const struct pl_id *id);
 void locking_break(struct dispatch *d, struct client *c, const struct pl_request *r);
+/* May a daemon of ours have given this number (a token, a session id) some day? */
+bool reclaim_token_is_credible(const struct dispatch *d, int64_t number);
 /* The oldest descriptor of the client's queue; false when none is there. *fd may be a hole. */
 bool locking_claim(struct client *c, int *fd);
 

@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include "log.h"
+#include "state.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,11 +9,15 @@
 #include <time.h>
 #include <uv.h>
 
+#define CLOCK_LEEWAY_US (24 * 3600 * UINT64_C(1000000)) /* the clock may have been set back so far since an earlier daemon */
+#define EVENTS_SPARE 16
+
 struct engine {
         uv_loop_t *loop;
         struct files *files;
         struct table *table;
         struct kernel *kernel;
+        struct state *state;
         engine_report *report;
         void *arg;
         uv_timer_t timer;
@@ -30,17 +35,43 @@ int64_t engine_now(const struct engine *e)
         return (int64_t)uv_now(e->loop);
 }
 
-static uint64_t clock_us(void)
+uint64_t engine_clock_us(void)
 {
         struct timespec now;
+        uint64_t us;
 
         clock_gettime(CLOCK_REALTIME, &now);
-        return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+        if (now.tv_sec < 0)
+                return 0;       /* before 1970 */
+        us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+        return us < TABLE_CLOCK_MAX ? us : TABLE_CLOCK_MAX;
 }
 
 uint64_t engine_next_number(struct engine *e)
 {
-        return table_next_number(e->table, clock_us());
+        uint64_t clock_us = engine_clock_us(), number = table_next_number(e->table, clock_us);
+
+        state_drawn(e->state, number, clock_us);
+        return number;
+}
+
+void engine_raise_numbers(struct engine *e, uint64_t floor)
+{
+        table_raise_numbers(e->table, floor);
+}
+
+uint64_t engine_number_bound(const struct engine *e)
+{
+        uint64_t last = table_last_number(e->table), by_clock = engine_clock_us() + CLOCK_LEEWAY_US;
+
+        return state_floor(e->state) > 0 || last > by_clock ? last : by_clock;
+}
+
+int64_t engine_boot_age_ms(void)
+{
+        double seconds;
+
+        return uv_uptime(&seconds) == 0 ? (int64_t)(seconds * 1000) : 0;
 }
 
 const struct table *engine_table(const struct engine *e)
@@ -53,7 +84,51 @@ void engine_os_stats(const struct engine *e, struct oslock_stats *out)
         kernel_stats(e->kernel, out);
 }
 
-struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *lane, struct kernel_threads threads, engine_report *report, void *arg)
+/*
+ * An event is a promise too (one answer per question), so the room for all that can be queued at once comes with the requests. What is submitted from outside
+ * finds the queue empty; within a step each operation brings its answer, and each request its way to another file: an unlock and a lock.
+ */
+static bool room_for_events(struct engine *e)
+{
+        size_t queued = e->count - e->head, need, cap;
+        struct table_counts n = {0};
+        struct table_event *events;
+
+        if (e->table != NULL)
+                table_count(e->table, &n);
+        need = EVENTS_SPARE + n.os_ops + 2 * (n.waiting + queued + 1);
+        if (need <= e->cap)
+                return true;
+        cap = need * 2;
+        events = malloc(cap * sizeof *events);
+        if (events == NULL)
+                return false;
+        if (queued > 0)
+                memcpy(events, e->queue + e->head, queued * sizeof *events);
+        free(e->queue);
+        e->queue = events;
+        e->cap = cap;
+        e->head = 0;
+        e->count = queued;
+        return true;
+}
+
+static void enqueue(struct engine *e, const struct table_event *ev)
+{
+        if (e->head > 0 && (e->head == e->count || e->count == e->cap)) {
+                e->count -= e->head;
+                memmove(e->queue, e->queue + e->head, e->count * sizeof *e->queue);
+                e->head = 0;
+        }
+        if (e->count == e->cap) {       /* cannot be: see room_for_events() */
+                log_event(LOG_ERROR, "out_of_room", "where=events");
+                abort();
+        }
+        e->queue[e->count++] = *ev;
+}
+
+struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *lane, struct kernel_threads threads, struct state *state,
+                             engine_report *report, void *arg)
 {
         struct engine *e = calloc(1, sizeof *e);
 
@@ -61,17 +136,22 @@ struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *
                 return NULL;
         e->loop = loop;
         e->files = files;
+        e->state = state;
         e->report = report;
         e->arg = arg;
         e->timer_at = TABLE_NEVER;
         e->table = table_create();
         e->kernel = kernel_create(loop, files, lane, threads, on_os_done, e);
-        if (e->table == NULL || e->kernel == NULL) {
+        e->effects.items = calloc(TABLE_EFFECTS_FIRST, sizeof *e->effects.items);
+        e->effects.cap = TABLE_EFFECTS_FIRST;
+        if (e->table == NULL || e->kernel == NULL || e->effects.items == NULL || !room_for_events(e)) {
                 table_destroy(e->table);
                 kernel_destroy(e->kernel);
+                free(e->effects.items);
                 free(e);
                 return NULL;
         }
+        table_raise_numbers(e->table, state_floor(state));
         uv_timer_init(loop, &e->timer);
         e->timer.data = e;
         return e;
@@ -91,25 +171,6 @@ void engine_destroy(struct engine *e)
         free(e->queue);
         free(e->effects.items);
         uv_close((uv_handle_t *)&e->timer, timer_closed);
-}
-
-static void enqueue(struct engine *e, const struct table_event *ev)
-{
-        if (e->head == e->count)
-                e->head = e->count = 0;
-        if (e->count == e->cap) {
-                size_t cap = e->cap == 0 ? 64 : e->cap * 2;
-                struct table_event *grown = realloc(e->queue, cap * sizeof *grown);
-
-                if (grown == NULL) {
-                        /* An event is a promise (one answer per question); losing one would hang somebody for ever. */
-                        log_event(LOG_ERROR, "out_of_memory", "where=events");
-                        abort();
-                }
-                e->queue = grown;
-                e->cap = cap;
-        }
-        e->queue[e->count++] = *ev;
 }
 
 static enum table_os_result result_of(enum oslock_result r)
@@ -192,11 +253,14 @@ static void drain(struct engine *e)
         e->stepping = true;
         while (e->head < e->count) {
                 struct table_event ev = e->queue[e->head++];
+                uint64_t before = table_last_number(e->table);
 
                 ev.now_ms = engine_now(e);
                 e->effects.count = 0;
-                ev.clock_us = clock_us();
+                ev.clock_us = engine_clock_us();
                 table_step(e->table, &ev, &e->effects);
+                if (table_last_number(e->table) > before)
+                        state_drawn(e->state, table_last_number(e->table), ev.clock_us);
                 for (i = 0; i < e->effects.count; i++)
                         apply(e, &e->effects.items[i]);
         }
@@ -204,13 +268,26 @@ static void drain(struct engine *e)
         set_timer(e);
 }
 
+/* As the table refuses when it has no memory. */
+static void refuse(struct engine *e, const struct table_event *ev)
+{
+        struct table_effect fx = {.kind = FX_REPLY, .outcome = OUT_LIMIT, .session = ev->session, .cookie = ev->cookie, .key = ev->key, .mode = ev->mode};
+
+        e->report(e->arg, &fx);
+        files_drop(e->files, ev->bearer);
+}
+
 void engine_submit(struct engine *e, const struct table_event *ev)
 {
         struct table_event copy = *ev;
 
+        if (ev->kind == EV_LOCK && !e->stepping && !room_for_events(e)) {       /* within a step it is one that had its room before */
+                refuse(e, ev);
+                return;
+        }
         /* A description may bear a lock that we do not know of (granted by a daemon that died, or detached): it must not queue behind
            those who wait for it, and a failed conversion would lose it. */
-        if (copy.kind == EV_LOCK && !copy.shared && (copy.mode == TABLE_EX || table_knows(e->table, copy.key)))
+        if (copy.kind == EV_LOCK && !copy.shared && (copy.claims != TABLE_NONE || copy.mode == TABLE_EX || table_knows(e->table, copy.key)))
                 copy.bears = kernel_bears(e->kernel, copy.bearer);
         enqueue(e, &copy);
         drain(e);

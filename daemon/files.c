@@ -15,6 +15,7 @@ struct bearer {
         uint64_t id;
         struct file *file;
         int fd;
+        struct account *account;        /* of whoever passed it first */
         size_t references;
         bool passed, away;
         LIST_ENTRY(bearer) entry;       /* of file.listed */
@@ -172,9 +173,9 @@ static void remove_bearer(struct files *f, struct bearer *b)
                 file->shared = NULL;
         HASH_DELETE(hh, f->bearers, b);
         if (b->away)
-                files_close_away(f, b->fd, b->id);
+                files_close_away(f, b->account, b->fd, b->id);
         else
-                files_close_now(f, b->fd);
+                files_close_now(f, b->account, b->fd);
         free(b);
         file->bearers--;
         free_if_unused(f, file);
@@ -198,15 +199,23 @@ static enum files_result full(struct file_error *e)
         return FILES_FULL;
 }
 
+static enum files_result no_memory(struct file_error *e)
+{
+        *e = (struct file_error){"open", ENOMEM};
+        return FILES_ERROR;
+}
+
 bool files_out_of_descriptors(const struct file_error *e)
 {
         return e->error == EMFILE || e->error == ENFILE;
 }
 
-void files_received(struct files *f, int fd)
+void files_received(struct files *f, struct account *account, int fd)
 {
-        if (fd >= 0)
-                descriptors_add(f->descriptors);
+        if (fd < 0)
+                return;
+        descriptors_add(f->descriptors);
+        account_add(account, ACCOUNT_DESCRIPTORS);
 }
 
 /* May one more bear a lock? */
@@ -228,7 +237,7 @@ void files_expect_none(struct files *f, int fd)
 {
         f->expected--;
         if (fd >= 0)
-                files_discard(f, fd);
+                files_discard(f, NULL, fd);
         else
                 descriptors_remove(f->descriptors);
 }
@@ -252,13 +261,13 @@ enum files_result files_take_opened(struct files *f, int fd, const struct file_i
         *key = (struct table_key){id->device, id->inode};
         f->expected--;
         if (join_shared(f, key, bearer)) {
-                files_discard(f, fd);
+                files_discard(f, NULL, fd);
                 return FILES_OK;
         }
         b = add_bearer(f, key, fd, false);
         if (b == NULL) {
-                files_discard(f, fd);
-                return full(e);
+                files_discard(f, NULL, fd);
+                return no_memory(e);
         }
         b->file->shared = b;
         *bearer = b->id;
@@ -293,30 +302,35 @@ enum files_result files_open(struct files *f, const char *path, bool create, str
         return files_take_opened(f, fd, &id, key, bearer, e);
 }
 
-enum files_result files_adopt(struct files *f, int fd, struct table_key *key, uint64_t *bearer, struct file_error *e)
+enum files_result files_adopt(struct files *f, struct account *account, int fd, struct table_key *key, uint64_t *bearer, struct file_error *e)
 {
         struct file_identity id;
         struct file *file;
         struct bearer *b;
 
         if (file_identify(fd, &id, e) != 0) {
-                files_discard(f, fd);
+                files_discard(f, account, fd);
                 return FILES_ERROR;
         }
         *key = (struct table_key){id.device, id.inode};
         file = find_file(f, key);
         b = file != NULL ? find_passed(f, file, fd) : NULL;
         if (b != NULL) {
-                files_discard(f, fd);
+                files_discard(f, account, fd);
                 b->references++;
                 *bearer = b->id;
                 return FILES_OK;
         }
-        b = has_room(f) ? add_bearer(f, key, fd, true) : NULL;
-        if (b == NULL) {
-                files_discard(f, fd);
+        if (!has_room(f)) {
+                files_discard(f, account, fd);
                 return full(e);
         }
+        b = add_bearer(f, key, fd, true);
+        if (b == NULL) {
+                files_discard(f, account, fd);
+                return no_memory(e);
+        }
+        b->account = account;
         *bearer = b->id;
         return FILES_OK;
 }
@@ -328,7 +342,7 @@ enum files_result files_fresh(struct files *f, uint64_t bearer, int fd, uint64_t
         f->expected--;
         b = add_bearer(f, &find_bearer(f, bearer)->file->key, fd, false);
         if (b == NULL) {
-                files_discard(f, fd);
+                files_discard(f, NULL, fd);
                 return FILES_FULL;
         }
         *fresh = b->id;
@@ -402,6 +416,22 @@ void files_path(const struct files *f, uint64_t bearer, char *out, size_t size)
         file_path(b->fd, out, size);
         if (out[0] != '\0')
                 b->file->path = strdup(out);    /* no memory: then it is asked for again */
+}
+
+void files_own_path(const struct files *f, uint64_t bearer, char *out, size_t size)
+{
+        const struct bearer *b = find_bearer(f, bearer);
+
+        out[0] = '\0';
+        if (b != NULL)
+                file_path(b->fd, out, size);
+}
+
+uint64_t files_user(const struct files *f, uint64_t bearer)
+{
+        const struct bearer *b = find_bearer(f, bearer);
+
+        return b != NULL ? account_user(b->account) : 0;
 }
 
 size_t files_count(const struct files *f)

@@ -10,6 +10,7 @@
 #ifndef FILES_H
 #define FILES_H
 
+#include "account.h"
 #include "descriptors.h"
 #include "file.h"
 #include "lane.h"
@@ -36,11 +37,11 @@ void files_destroy(struct files *f);    /* closes everything, unlocks nothing by
 /* The shared bearer of the file that `path` names now; one reference. */
 enum files_result files_open(struct files *f, const char *path, bool create, struct table_key *key, uint64_t *bearer, struct file_error *e);
 
-/* A descriptor was received; -1 is none. It ends in files_adopt() or files_discard(). */
-void files_received(struct files *f, int fd);
+/* A descriptor was received for `account`; -1 is none. It ends in files_adopt() or files_discard(). */
+void files_received(struct files *f, struct account *account, int fd);
 
-/* The bearer of a received descriptor, which is consumed in every case; one reference. */
-enum files_result files_adopt(struct files *f, int fd, struct table_key *key, uint64_t *bearer, struct file_error *e);
+/* The bearer of a received descriptor, which is consumed in every case; one reference. A new one counts for the account as long as it lives. */
+enum files_result files_adopt(struct files *f, struct account *account, int fd, struct table_key *key, uint64_t *bearer, struct file_error *e);
 
 /* Room for one descriptor more, which is to become files_fresh(): false when there is none. It counts at once. */
 bool files_expect(struct files *f);
@@ -65,6 +66,11 @@ int files_fd(const struct files *f, uint64_t bearer);
  * is removed while it is held keeps its name.
  */
 void files_path(const struct files *f, uint64_t bearer, char *out, size_t size);
+/* The path of this very description, as whoever has it can find out for himself: its file may have other names, in folders that are not his to see. */
+void files_own_path(const struct files *f, uint64_t bearer, char *out, size_t size);
+
+/* Whose it is, for shares of helper threads: account_user(). */
+uint64_t files_user(const struct files *f, uint64_t bearer);
 
 /* The identity of what `path` names now: FILES_OK, FILES_ERROR or FILES_AWAY. */
 enum files_result files_identify(struct files *f, const char *path, struct table_key *key, struct file_error *e);
@@ -86,8 +92,8 @@ int files_look_up(struct files *f, const char *path, enum files_purpose purpose,
 /* May an operation on this bearer hang? Then it belongs on the lane, with the bearer's id as its key. */
 bool files_is_away(const struct files *f, uint64_t bearer);
 
-/* Close a received descriptor; -1 is none. */
-void files_discard(struct files *f, int fd);
+/* Close a descriptor received for `account`; -1 is none. */
+void files_discard(struct files *f, struct account *account, int fd);
 
 /* Descriptors that bear locks. */
 size_t files_count(const struct files *f);

@@ -11,8 +11,15 @@
 struct closing {
         struct lane_job job;
         struct descriptors *descriptors;
+        struct account *account;
         int fd;
 };
+
+static void closed(struct descriptors *d, struct account *account)
+{
+        descriptors_remove(d);
+        account_remove(account, ACCOUNT_DESCRIPTORS);
+}
 
 static void close_work(struct lane_job *job)
 {
@@ -21,36 +28,39 @@ static void close_work(struct lane_job *job)
 
 static void close_done(struct lane_job *job)
 {
-        descriptors_remove(((struct closing *)job)->descriptors);
+        const struct closing *c = (const struct closing *)job;
+
+        closed(c->descriptors, c->account);
         free(job);
 }
 
-void files_close_now(struct files *f, int fd)
+void files_close_now(struct files *f, struct account *account, int fd)
 {
         close(fd);
-        descriptors_remove(f->descriptors);
+        closed(f->descriptors, account);
 }
 
-void files_close_away(struct files *f, int fd, uint64_t key)
+void files_close_away(struct files *f, struct account *account, int fd, uint64_t key)
 {
         struct closing *c = malloc(sizeof *c);
 
         if (c == NULL) {
-                files_close_now(f, fd);
+                files_close_now(f, account, fd);
                 return;
         }
-        *c = (struct closing){.job = {.work = close_work, .done = close_done, .key = key}, .descriptors = f->descriptors, .fd = fd};
+        *c = (struct closing){.job = {.work = close_work, .done = close_done, .key = key, .user = account_user(account)},
+                              .descriptors = f->descriptors, .account = account, .fd = fd};
         lane_submit(f->lanes.slow, &c->job);
 }
 
-void files_discard(struct files *f, int fd)
+void files_discard(struct files *f, struct account *account, int fd)
 {
         if (fd < 0)
                 return;
         if (file_is_local(f->mounts, fd))
-                files_close_now(f, fd);
+                files_close_now(f, account, fd);
         else
-                files_close_away(f, fd, 0);
+                files_close_away(f, account, fd, 0);
 }
 
 /* ---- looking paths up ---- */

@@ -19,8 +19,8 @@ struct files {
 };
 
 /* close(2) on a file that may hang: on the lane, behind what is still to be done there on the bearer `key` (0: none). */
-void files_close_away(struct files *f, int fd, uint64_t key);
-void files_close_now(struct files *f, int fd);
+void files_close_away(struct files *f, struct account *account, int fd, uint64_t key);
+void files_close_now(struct files *f, struct account *account, int fd);
 
 /* A descriptor opened by path (expected, consumed) becomes the shared bearer, or gives way to it. */
 enum files_result files_take_opened(struct files *f, int fd, const struct file_identity *id, struct table_key *key, uint64_t *bearer, struct file_error *e);

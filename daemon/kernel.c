@@ -62,7 +62,7 @@ static void on_wait_done(void *arg, uint64_t op, enum oslock_result result, int 
         k->done(k->arg, op, result, error, new_bearer);
 }
 
-static int retry_on_lane(void *arg, uint64_t op, int fd, enum oslock_mode mode);
+static int retry_on_lane(void *arg, uint64_t op, int fd, enum oslock_mode mode, uint64_t user);
 
 struct kernel *kernel_create(uv_loop_t *loop, struct files *files, struct lane *lane, struct kernel_threads threads, kernel_done *done, void *arg)
 {
@@ -121,7 +121,8 @@ static void wait_on(struct kernel *k, uint64_t op, uint64_t bearer, enum oslock_
                 *f = (struct fresh){.op = op, .bearer = bearer, .next = k->fresh};
                 k->fresh = f;
         }
-        if (oslock_wait(files_is_away(k->files, bearer) ? k->away : k->local, op, files_fd(k->files, bearer), mode, yields) != 0)
+        if (oslock_wait(files_is_away(k->files, bearer) ? k->away : k->local, op, files_fd(k->files, bearer), mode, yields,
+                        files_user(k->files, bearer)) != 0)
                 on_wait_done(k, op, OSLOCK_FAILED, ENOMEM);
 }
 
@@ -189,8 +190,8 @@ static struct errand *send(struct kernel *k, enum errand_kind kind, uint64_t op,
 
         if (r == NULL)
                 return NULL;
-        *r = (struct errand){.job = {.work = errand_work, .done = errand_done, .key = bearer}, .kernel = k, .kind = kind, .op = op, .bearer = bearer,
-                             .mode = mode, .fd = files_fd(k->files, bearer), .fresh = fresh, .fresh_fd = -1};
+        *r = (struct errand){.job = {.work = errand_work, .done = errand_done, .key = bearer, .user = files_user(k->files, bearer)},
+                             .kernel = k, .kind = kind, .op = op, .bearer = bearer, .mode = mode, .fd = files_fd(k->files, bearer), .fresh = fresh, .fresh_fd = -1};
         if (kind == ERRAND_WAIT) {
                 r->next = k->waits;
                 k->waits = r;
@@ -199,7 +200,7 @@ static struct errand *send(struct kernel *k, enum errand_kind kind, uint64_t op,
         return r;
 }
 
-static int retry_on_lane(void *arg, uint64_t op, int fd, enum oslock_mode mode)
+static int retry_on_lane(void *arg, uint64_t op, int fd, enum oslock_mode mode, uint64_t user)
 {
         struct errand *r = calloc(1, sizeof *r);
         struct kernel *k = arg;
@@ -207,7 +208,8 @@ static int retry_on_lane(void *arg, uint64_t op, int fd, enum oslock_mode mode)
         if (r == NULL)
                 return -ENOMEM;
         /* In order with nobody: until the wait is answered nothing else is done on its bearer. */
-        *r = (struct errand){.job = {.work = errand_work, .done = errand_done}, .kernel = k, .kind = ERRAND_RETRY, .op = op, .mode = mode, .fd = fd, .fresh_fd = -1};
+        *r = (struct errand){.job = {.work = errand_work, .done = errand_done, .user = user}, .kernel = k, .kind = ERRAND_RETRY, .op = op, .mode = mode, .fd = fd,
+                             .fresh_fd = -1};
         lane_submit(k->lane, &r->job);
         return 0;
 }

@@ -40,6 +40,19 @@ static bool is_running(const struct lane *l, uint64_t key)
         return false;
 }
 
+/* Has this user as many threads as he may have? */
+static bool share_is_used(const struct lane *l, uint64_t user)
+{
+        const struct lane_job *j;
+        unsigned n = 0;
+
+        if (user == 0)
+                return false;
+        for (j = l->running; j != NULL; j = j->next)
+                n += j->user == user;
+        return n >= (l->threads_max + 3) / 4;
+}
+
 static void append(struct lane_job ***end, struct lane_job *job)
 {
         job->next = NULL;
@@ -47,13 +60,16 @@ static void append(struct lane_job ***end, struct lane_job *job)
         *end = &job->next;
 }
 
-/* The oldest job whose key is free: the jobs of one key keep their order, for the younger ones stand behind. NULL: none. */
+/*
+ * The oldest job whose key is free and whose user has a share left: the jobs of one key, which are one user's, keep their order, for the younger ones
+ * stand behind. NULL: none.
+ */
 static struct lane_job *take(struct lane *l)
 {
         struct lane_job **p, *j;
 
         for (p = &l->waiting; (j = *p) != NULL; p = &j->next) {
-                if (is_running(l, j->key))
+                if (is_running(l, j->key) || share_is_used(l, j->user))
                         continue;
                 *p = j->next;
                 if (l->waiting_end == &j->next)

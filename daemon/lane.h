@@ -1,6 +1,6 @@
 /*
  * Work that may hang, away from the loop: files on network file systems and in FUSE can keep any call on them waiting for ever. A bounded number of
- * threads carries it out; when all of them hang, only work of this kind waits.
+ * threads carries it out; when all of them hang, only work of this kind waits. A quarter of them is the most that one user's files can keep.
  *
  * Jobs with the same key run one at a time, in the order in which they were given, so that an unlock is not overtaken by the lock after it.
  */
@@ -20,6 +20,7 @@ struct lane_job {
         void (*work)(struct lane_job *job);     /* on a thread of the lane: touches nothing but the job's own struct */
         void (*done)(struct lane_job *job);     /* on the loop: frees the struct; may submit others */
         uint64_t key;                           /* 0: ordered with nobody */
+        uint64_t user;                          /* for whose share it counts; jobs with one key have one user. 0: nobody's, not bounded */
         bool dropped;                           /* the lane is at its end: `done` only frees. Perhaps the work was never begun */
         struct lane_job *next;
 };

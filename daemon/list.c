@@ -3,13 +3,17 @@
 
 #include <errno.h>
 
-/* `key` NULL: all files. */
+/* `key` NULL: all files, or those that are called as asked. */
 static void write_page(struct dispatch *d, const struct client *c, const struct pl_request *r, const struct table_key *key)
 {
         struct pl_writer w;
 
+        if (account_clogged(c->account)) {
+                dispatch_refuse_limit(d, c, &r->id, "backlog_per_uid", "too much of what this user's sessions were sent is unread");
+                return;
+        }
         pl_reply_begin(&w, &d->out, &r->id);
-        if (listing_write(&d->listing, &w, &r->list, key) != 0) {
+        if (listing_write(&d->listing, &w, c, &r->list, key, key == NULL ? r->list.path : NULL) != 0) {
                 d->out.len = 0;
                 dispatch_refuse_member(d, c, &r->id, "after", "params.after is not a value of `next` from a list");
                 return;
@@ -35,6 +39,7 @@ static void known(struct dispatch *d, struct client *c, struct incoming *in, con
 
         /* One at a time: many that wait would all be answered at once, however much that is. */
         if (in->request.list.outside && c->list_waits == NULL && outside_refresh(d->outside) && (k = kept_add(&d->lists, d, c, in)) != NULL) {
+                k->has_key = key != NULL;
                 if (key != NULL)
                         k->key = *key;
                 c->list_waits = k;
@@ -55,7 +60,7 @@ static void identified(struct dispatch *d, struct client *c, struct incoming *in
 
 void list_request(struct dispatch *d, struct client *c, struct incoming *in)
 {
-        if (in->request.list.path == NULL)
+        if (in->request.list.path == NULL || !dispatch_opens_paths(d, c))
                 known(d, c, in, NULL);
         else
                 deferred_identify(d, c, in, in->request.list.path, identified);
@@ -69,7 +74,7 @@ void list_outside_refreshed(struct dispatch *d)
         TAILQ_CONCAT(&refreshed, &d->lists, entry);
         while ((k = TAILQ_FIRST(&refreshed)) != NULL) {
                 k->client->list_waits = NULL;
-                write_page(d, k->client, &k->incoming.request, k->incoming.request.list.path != NULL ? &k->key : NULL);
+                write_page(d, k->client, &k->incoming.request, k->has_key ? &k->key : NULL);
                 kept_remove(&refreshed, k);
         }
 }

@@ -10,6 +10,7 @@
 #include "listing.h"
 
 #include "rows.h"
+#include "sight.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,7 +30,9 @@ enum member { MEMBER_NONE, MEMBER_HOLDERS, MEMBER_WAITERS, MEMBER_OUTSIDE };
 
 struct page {
         const struct listing *l;
+        const struct client *viewer;
         const struct pl_list_params *params;
+        const char *name;       /* NULL: any file */
         struct pl_writer *w;
         int64_t rows_left, looks_left;
         struct table_key key;   /* the file under way */
@@ -51,7 +54,7 @@ static const char *path_of(struct page *p)
 
         if (bearer == 0)
                 return p->params->path != NULL ? p->params->path : "";
-        files_path(p->l->files, bearer, p->path, sizeof p->path);
+        sight_path(p->l, p->viewer, p->key, bearer, p->path, sizeof p->path);
         return p->path;
 }
 
@@ -60,6 +63,12 @@ static void open_file(struct page *p)
         char number[24];
 
         pl_write_open(p->w, NULL, '{');
+        if (!sight_knows_file(p->l->registry, p->viewer, p->key)) {
+                pl_write_null(p->w, "path");
+                pl_write_null(p->w, "device");
+                pl_write_null(p->w, "inode");
+                return;
+        }
         pl_write_string(p->w, "path", path_of(p));
         snprintf(number, sizeof number, "%" PRIu64, p->key.device);
         pl_write_string(p->w, "device", number);
@@ -124,12 +133,13 @@ static bool matches(const struct page *p, uint64_t session)
 {
         const struct client *c;
 
-        if (p->params->session >= 0 && (uint64_t)p->params->session != session)
-                return false;
-        if (p->params->pid < 0)
+        if (p->params->session < 0 && p->params->pid < 0)
                 return true;
         c = registry_client(p->l->registry, session);
-        return c != NULL && c->peer.pid == p->params->pid;
+        /* Whose id he must not see he cannot ask for either. */
+        if (p->params->session >= 0 && ((uint64_t)p->params->session != session || !sight_owns(p->l->registry, p->viewer, c)))
+                return false;
+        return p->params->pid < 0 || (c != NULL && c->peer.pid == p->params->pid);
 }
 
 /* Each of these: true when all rows were looked at; else *c says where to go on. */
@@ -150,7 +160,7 @@ static bool write_holders(struct page *p, struct cursor *c)
                 if (matches(p, h.session)) {
                         if (!begin_row(p, MEMBER_HOLDERS, &m))
                                 return false;
-                        rows_holder(p->l, p->w, &h);
+                        rows_holder(p->l, p->w, p->viewer, &h);
                         if (!end_row(p, &m))
                                 return false;
                 }
@@ -174,7 +184,7 @@ static bool write_waiters(struct page *p, struct cursor *c)
                         continue;
                 if (!begin_row(p, MEMBER_WAITERS, &m))
                         return false;
-                rows_waiter(p->l, p->w, &wt);
+                rows_waiter(p->l, p->w, p->viewer, &wt);
                 if (!end_row(p, &m))
                         return false;
         }
@@ -188,6 +198,8 @@ static bool write_outsiders(struct page *p, struct cursor *c)
         struct mark m;
 
         if (!p->params->outside || p->params->state == PL_STATE_WAITING || p->params->session >= 0 || p->params->pid >= 0)
+                return true;
+        if (!sight_knows_file(p->l->registry, p->viewer, p->key))
                 return true;
         rows_outsiders_begin(p->l, p->key, &o);
         while ((row = rows_outsiders_next(&o)) != NULL) {
@@ -208,6 +220,8 @@ static bool write_file(struct page *p, struct table_key key, struct cursor *c)
         bool all;
 
         p->key = key;
+        if (p->name != NULL && !sight_is_called(p->l, p->viewer, key, p->name))
+                return look(p);
         all = look(p) && write_holders(p, c) && write_waiters(p, c) && write_outsiders(p, c);
         close_file(p);
         return all;
@@ -238,9 +252,10 @@ static bool write_all(struct page *p, struct cursor *c)
         return true;
 }
 
-int listing_write(const struct listing *l, struct pl_writer *w, const struct pl_list_params *params, const struct table_key *only)
+int listing_write(const struct listing *l, struct pl_writer *w, const struct client *viewer, const struct pl_list_params *params, const struct table_key *only,
+                  const char *name)
 {
-        struct page p = {.l = l, .params = params, .w = w, .rows_left = params->limit, .looks_left = LISTING_LOOKS_MAX};
+        struct page p = {.l = l, .viewer = viewer, .params = params, .name = name, .w = w, .rows_left = params->limit, .looks_left = LISTING_LOOKS_MAX};
         struct cursor c = {0};
         char text[96];
         bool all;

@@ -23,6 +23,14 @@ bool locking_claim(struct client *c, int *fd)
         return true;
 }
 
+/* Of several users none may overtake another by an age that he claims; in a user's own daemon all are one group. */
+static uint64_t group_of(const struct dispatch *d, const struct client *c)
+{
+        if (d->options.accounts == NULL)
+                return 0;
+        return peer_is_known(&c->peer) ? (uint64_t)c->peer.uid + 1 : (UINT64_C(1) << 32) + c->id;
+}
+
 static void submit(struct dispatch *d, struct request *q, uint64_t bearer)
 {
         struct table_event ev = {
@@ -36,6 +44,9 @@ static void submit(struct dispatch *d, struct request *q, uint64_t bearer)
                 .mode = q->mode,
                 .nonblock = q->nonblock,
                 .detach = q->detach,
+                .claims = q->claims,
+                .claimed_token = q->claimed_token,
+                .group = group_of(d, q->client),
                 .since_ms = q->since_ms,
                 .deadline_ms = q->deadline_ms,
         };
@@ -73,14 +84,24 @@ static bool refuse_early(struct dispatch *d, const struct client *c, const struc
                 dispatch_refuse_member(d, c, &r->id, "fd", "params.fd is true, but no descriptor was received with or before this request");
         else if (d->stopping)
                 dispatch_refuse(d, c, &r->id, PL_E_SHUTTING_DOWN, NULL);
-        else if (r->lock.reclaim_token >= 0)
-                dispatch_refuse(d, c, &r->id, PL_E_LOST, "this daemon cannot give the old lock back: lock again");
+        else if (r->lock.reclaim_token >= 0 && !r->lock.fd)
+                dispatch_refuse(d, c, &r->id, PL_E_LOST, "a lock by path ends with its session and its daemon: lock again");
+        else if (r->lock.reclaim_token >= 0 && !reclaim_token_is_credible(d, r->lock.reclaim_token))
+                dispatch_refuse(d, c, &r->id, PL_E_LOST, "no grant can have had this token yet");
+        else if (!r->lock.fd && !dispatch_opens_paths(d, c))
+                dispatch_refuse(d, c, &r->id, PL_E_DENIED, "this daemon serves all users and opens no path for another than its own: open the file, and pass its descriptor");
+        else if (r->lock.fd && fd < 0 && account_full(c->account, ACCOUNT_DESCRIPTORS))
+                dispatch_refuse_limit(d, c, &r->id, "descriptors_per_uid", "the descriptor was not received: this user's sessions have passed too many");
         else if (r->lock.fd && fd < 0)
                 dispatch_refuse_limit(d, c, &r->id, "descriptors", "the descriptor could not be received: too many are open");
-        else if (c->request_count >= PL_WAITING_PER_SESSION_MAX)
+        else if (r->lock.reclaim_token < 0 && c->request_count >= PL_WAITING_PER_SESSION_MAX)
                 dispatch_refuse_limit(d, c, &r->id, "waiting_per_session", "this session has too many waiting requests");
         else if (c->grant_count >= PL_LOCKS_PER_SESSION_MAX)
                 dispatch_refuse_limit(d, c, &r->id, "locks_per_session", "this session holds too many locks");
+        else if (account_full(c->account, ACCOUNT_WAITING))
+                dispatch_refuse_limit(d, c, &r->id, "waiting_per_uid", "this user's sessions have too many waiting requests");
+        else if (account_full(c->account, ACCOUNT_LOCKS))
+                dispatch_refuse_limit(d, c, &r->id, "locks_per_uid", "this user's sessions hold too many locks");
         else
                 return false;
         return true;
@@ -107,6 +128,12 @@ void locking_refuse_timed_out(struct dispatch *d, const struct client *c, const 
         dispatch_flush_answer(d, c, id);
 }
 
+void locking_refuse_for_memory(struct dispatch *d, struct request *q)
+{
+        dispatch_refuse_for_memory(d, q->client, &q->id);
+        locking_forget(d, q);
+}
+
 static void time_is_over(struct dispatch *d, struct request *q)
 {
         watch_request(d, q, "timed_out", NULL);
@@ -129,13 +156,12 @@ static void opened(struct dispatch *d, struct request *q, enum files_result resu
                 locking_forget(d, q);
                 return;
         }
+        if (!registry_request_stake(&d->registry, q)) {
+                files_drop(d->files, bearer);
+                locking_refuse_for_memory(d, q);
+                return;
+        }
         submit(d, q, bearer);
-}
-
-void locking_refuse_for_memory(struct dispatch *d, struct request *q)
-{
-        dispatch_refuse_for_memory(d, q->client, &q->id);
-        locking_forget(d, q);
 }
 
 static void on_opened(void *arg, uint64_t cookie, const struct files_found *found)
@@ -194,6 +220,25 @@ void locking_open(struct dispatch *d, struct request *q, bool hold_up)
                 opened(d, q, result, key, bearer, &e);
 }
 
+bool reclaim_token_is_credible(const struct dispatch *d, int64_t number)
+{
+        return number >= 0 && (uint64_t)number <= engine_number_bound(d->engine);
+}
+
+/*
+ * One that waited already when the daemon died, or the connection broke, comes back to its place: by age. Only for a while after our start: later nobody
+ * could tell such a claim from a lie. The deadline counts from the receipt all the same.
+ */
+static int64_t arrival(const struct dispatch *d, const struct incoming *in)
+{
+        int64_t waited = in->request.lock.reclaim_waited_ms, boot_age;
+
+        if (waited <= 0 || in->since_ms >= d->started_ms + PL_RECLAIM_WINDOW_MS)
+                return in->since_ms;
+        boot_age = engine_boot_age_ms();
+        return in->since_ms - (waited < boot_age ? waited : boot_age);
+}
+
 static struct request *add_request(struct dispatch *d, struct client *c, const struct incoming *in)
 {
         const struct pl_lock_params *p = &in->request.lock;
@@ -208,9 +253,26 @@ static struct request *add_request(struct dispatch *d, struct client *c, const s
         q->notify = p->notify && in->request.id.kind != PL_ID_NONE;
         q->nonblock = p->nonblock || p->timeout_ms == 0;
         q->detach = p->detach;
-        q->since_ms = in->since_ms;
-        q->deadline_ms = p->timeout_ms > 0 && !q->nonblock ? q->since_ms + p->timeout_ms : TABLE_NEVER;
+        q->claims = p->reclaim_token < 0 ? TABLE_NONE : p->reclaim_mode == PL_MODE_EX ? TABLE_EX : TABLE_SH;
+        q->claimed_token = p->reclaim_token < 0 ? 0 : (uint64_t)p->reclaim_token;
+        q->since_ms = arrival(d, in);
+        q->deadline_ms = p->timeout_ms > 0 && !q->nonblock ? in->since_ms + p->timeout_ms : TABLE_NEVER;
         return q;
+}
+
+/*
+ * A client whose file was replaced while it waited gives the lock on the old one back and asks for the new one. That it says how long it has waited is
+ * not believed, but for what we have just seen of it: the age of the request for a lock of that label on another file.
+ */
+static void keep_place(struct client *c, const struct incoming *in, struct table_key key, struct request *q)
+{
+        const struct given_back *old = &c->given_back;
+        bool follows = old->label != NULL && in->request.lock.reclaim_waited_ms >= 0 && in->since_ms - old->at_ms < PL_FOLLOW_MS &&
+                       strcmp(old->label, q->label) == 0 && old->mode == q->mode && (old->key.device != key.device || old->key.inode != key.inode);
+
+        if (follows && old->since_ms < q->since_ms)
+                q->since_ms = old->since_ms;
+        registry_forget_given_back(c);
 }
 
 void locking_lock(struct dispatch *d, struct client *c, struct incoming *in)
@@ -227,10 +289,12 @@ void locking_lock(struct dispatch *d, struct client *c, struct incoming *in)
         if (q == NULL) {
                 dispatch_refuse_for_memory(d, c, &in->request.id);
         } else if (q->by_path) {
+                registry_forget_given_back(c);
                 locking_open(d, q, true);
         } else {
                 in->has_fd = false;     /* adopted */
-                result = files_adopt(d->files, in->fd, &key, &bearer, &e);
+                result = files_adopt(d->files, c->account, in->fd, &key, &bearer, &e);
+                keep_place(c, in, key, q);
                 opened(d, q, result, key, bearer, &e);
         }
 }
@@ -257,6 +321,9 @@ static void unlock(struct dispatch *d, struct client *c, const struct pl_request
 
         if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, NULL)) {
                 g = registry_grant(&d->registry, lock);
+                /* Not what was held for long: it is the wait that counts. */
+                if (g != NULL && !g->by_path && g->label[0] != '\0' && engine_now(d->engine) - h.since_ms < PL_FOLLOW_MS)
+                        registry_give_back(c, g, engine_now(d->engine));
                 if (g != NULL)
                         locking_ended(d, g, "released");
                 locking_give_up(d, c, lock, r->unlock.close && !h.shared);
@@ -281,7 +348,7 @@ void locking_unlock(struct dispatch *d, struct client *c, struct incoming *in)
         const struct pl_unlock_params *p = &in->request.unlock;
         table_id lock = meant(d, c, p);
 
-        if (lock != 0 || p->lock >= 0)
+        if (lock != 0 || p->lock >= 0 || !dispatch_opens_paths(d, c))
                 unlock(d, c, &in->request, lock);
         else
                 deferred_identify(d, c, in, p->path, unlock_identified);
@@ -366,7 +433,7 @@ void locking_break(struct dispatch *d, struct client *c, const struct pl_request
                 return;
         }
         owner = registry_client(&d->registry, h.session);
-        if (c->peer.uid != 0 && (owner == NULL || owner->peer.uid != c->peer.uid)) {
+        if (c->peer.uid != 0 && c != owner && (owner == NULL || !peer_same_user(&owner->peer, &c->peer))) {
                 dispatch_refuse(d, c, &r->id, PL_E_DENIED, "only its owner's user and root may break a lock");
                 return;
         }

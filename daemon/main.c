@@ -1,6 +1,8 @@
 /* portalockd: the arguments. */
 #include "daemon.h"
 
+#include "wire.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -12,10 +14,13 @@
 
 static const char usage[] =
         "usage: portalockd [OPTION]...\n"
-        "Serve file locks to the programs of this user.\n"
+        "Serve file locks to the programs of this user, or of all.\n"
         "\n"
         "  --socket PATH        listen there (default: PORTALOCK_SOCKET, else the user's socket; see portalockd(1))\n"
+        "  --state-dir DIR      keep there what must outlive this daemon (default: see portalockd(1))\n"
+        "  --system             serve every user (default socket: /run/portalock/system)\n"
         "  --idle-exit SECONDS  stop when nobody has been connected for so long (default: never)\n"
+        "  --max-sessions N     serve no more than N connections at a time (default: 20000)\n"
         "  --log-level LEVEL    error, warning, info (default) or debug; the log goes to stderr\n"
         "  --log-waits MS       log who blocks a request that has waited longer than this (default 10000)\n"
         "  --ready-fd N         write READY to descriptor N once connections are accepted\n"
@@ -44,10 +49,13 @@ int main(int argc, char **argv)
 {
         static const struct option options[] = {
                 {"socket", required_argument, NULL, 's'},    {"idle-exit", required_argument, NULL, 'i'},
+                {"state-dir", required_argument, NULL, 'd'},
+                {"max-sessions", required_argument, NULL, 'm'},
+                {"system", no_argument, NULL, 'S'},
                 {"log-level", required_argument, NULL, 'l'}, {"log-waits", required_argument, NULL, 'w'},
                 {"ready-fd", required_argument, NULL, 'r'},  {"version", no_argument, NULL, 'V'},
                 {"help", no_argument, NULL, 'h'},            {0}};
-        struct daemon_options o = {.idle_exit_s = -1, .log_waits_ms = 10000, .ready_fd = -1, .log_level = LOG_INFO};
+        struct daemon_options o = {.idle_exit_s = -1, .log_waits_ms = 10000, .sessions_max = PL_SESSIONS_MAX, .ready_fd = -1, .log_level = LOG_INFO};
         int64_t fd = -1;
         int c;
 
@@ -56,8 +64,22 @@ int main(int argc, char **argv)
                 case 's':
                         o.socket = optarg;
                         break;
+                case 'd':
+                        if (optarg[0] != '\0') {
+                                o.state_dir = optarg;
+                                break;
+                        }
+                        fprintf(stderr, "portalockd: --state-dir takes the path of a folder\n");
+                        return DAEMON_EXIT_USAGE;
+                case 'S':
+                        o.system = true;
+                        break;
                 case 'i':
                         if (!number("--idle-exit", optarg, INT32_MAX, &o.idle_exit_s))
+                                return DAEMON_EXIT_USAGE;
+                        break;
+                case 'm':
+                        if (!number("--max-sessions", optarg, PL_SESSIONS_MAX, &o.sessions_max))
                                 return DAEMON_EXIT_USAGE;
                         break;
                 case 'l':

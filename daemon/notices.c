@@ -108,7 +108,7 @@ static void tell(struct dispatch *d, struct request *q, uint64_t position, uint6
         else
                 pl_write_string(&w, "id", q->id.text);
         pl_write_integer(&w, "position", (int64_t)position);
-        rows_holders(&d->listing, &w, q->key);
+        rows_holders(&d->listing, &w, q->client, q->key);
         pl_reply_end(&w);
         dispatch_flush(d, q->client, true);
         q->told_position = position;

@@ -9,6 +9,7 @@
 #include "log.h"
 #include "rows.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,8 +18,15 @@
 /* The file was replaced while the request waited: give the lock back and queue again on the new one. */
 static void reopen(struct dispatch *d, struct request *q, table_id lock)
 {
+        static const struct file_error stale = {"open", ESTALE};
+
         locking_give_up(d, q->client, lock, false);
         outside_released(d->outside, q->key.device, q->key.inode);
+        if (q->reopened >= REOPENS_MAX) {       /* what it has got guards nothing */
+                dispatch_refuse_os(d, q->client, &q->id, &stale, q->label);
+                locking_forget(d, q);
+                return;
+        }
         d->metrics.reopened++;
         q->reopened++;
         notices_forget(d, q);
@@ -32,7 +40,9 @@ static void reply_granted(struct dispatch *d, struct request *q, const struct ta
         struct pl_writer w;
 
         snprintf(path, sizeof path, "%s", q->label);
-        if (!q->by_path)
+        if (!q->by_path && d->registry.everybody)
+                files_own_path(d->files, q->bearer, path, sizeof path);
+        else if (!q->by_path)
                 files_path(d->files, q->bearer, path, sizeof path);
         pl_reply_begin(&w, &d->out, &q->id);
         if (fx->lock != 0)
@@ -116,7 +126,7 @@ static void granted(struct dispatch *d, struct request *q, const struct table_ef
         struct table_key now;
         struct file_error e;
 
-        if (!q->by_path || fx->relock || registry_grant(&d->registry, fx->lock) != NULL || q->reopened >= REOPENS_MAX) {
+        if (!q->by_path || fx->relock || registry_grant(&d->registry, fx->lock) != NULL) {
                 conclude(d, q, fx);
                 return;
         }
@@ -136,22 +146,22 @@ static void refused_by_holders(struct dispatch *d, const struct request *q, int 
         struct pl_writer w;
 
         pl_error_begin(&w, &d->out, &q->id, code, NULL);
-        rows_holders(&d->listing, &w, q->key);
+        rows_holders(&d->listing, &w, q->client, q->key);
         pl_error_end(&w);
         dispatch_flush_answer(d, q->client, &q->id);
 }
 
-/* A second upgrader: each would wait for the other's share. */
-static void refused_by_deadlock(struct dispatch *d, const struct request *q)
+static void refused_by_deadlock(struct dispatch *d, const struct request *q, size_t cycle)
 {
-        struct table_waiter first;
+        const struct table *t = engine_table(d->engine);
+        struct table_cycle_step step;
         struct pl_writer w;
+        size_t i;
 
-        pl_error_begin(&w, &d->out, &q->id, PL_E_DEADLOCK, "another holder of a shared lock waits to upgrade it already; each would wait for the other for ever");
+        pl_error_begin(&w, &d->out, &q->id, PL_E_DEADLOCK, NULL);
         pl_write_open(&w, "cycle", '[');
-        rows_cycle_step(&d->listing, &w, q->client->id, q->key, q->mode);
-        if (table_waiter_at(engine_table(d->engine), q->key, 0, &first) && first.upgrade)
-                rows_cycle_step(&d->listing, &w, first.session, q->key, first.mode);
+        for (i = 0; table_cycle(t, cycle, i, &step); i++)
+                rows_cycle_step(&d->listing, &w, q->client, &step);
         pl_write_close(&w, ']');
         pl_error_end(&w);
         dispatch_flush_answer(d, q->client, &q->id);
@@ -199,7 +209,7 @@ void outcome_replied(struct dispatch *d, const struct table_effect *fx)
         case OUT_DEADLOCK:
                 d->metrics.deadlocks++;
                 watch_request(d, q, "deadlock", fx);
-                refused_by_deadlock(d, q);
+                refused_by_deadlock(d, q, fx->cycle);
                 break;
         case OUT_CANCELLED:
                 d->metrics.cancelled++;
@@ -207,6 +217,10 @@ void outcome_replied(struct dispatch *d, const struct table_effect *fx)
                 dispatch_refuse(d, q->client, &q->id, d->stopping ? PL_E_SHUTTING_DOWN : PL_E_CANCELLED, NULL);
                 break;
         case OUT_LOST:
+                if (q->claims != TABLE_NONE) {
+                        dispatch_refuse(d, q->client, &q->id, PL_E_LOST, "the descriptor does not bear the lock any more");
+                        break;
+                }
                 dispatch_refuse(d, q->client, &q->id, PL_E_LOST, fx->broken ? "the lock was broken while it was being upgraded" : "somebody outside took the file while its lock was being upgraded");
                 break;
         case OUT_FAILED:

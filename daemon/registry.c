@@ -1,5 +1,6 @@
 #include "registry.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@ struct client *registry_client(const struct registry *r, uint64_t id)
         return c;
 }
 
-struct client *registry_client_add(struct registry *r, uint64_t id, struct session *session, const struct peer *peer)
+struct client *registry_client_add(struct registry *r, uint64_t id, struct session *session, const struct peer *peer, struct account *account)
 {
         struct client *c = calloc(1, sizeof *c);
 
@@ -20,6 +21,7 @@ struct client *registry_client_add(struct registry *r, uint64_t id, struct sessi
         c->id = id;
         c->session = session;
         c->peer = *peer;
+        c->account = account;
         TAILQ_INIT(&c->deferred);
         HASH_ADD(hh, r->clients, id, sizeof c->id, c);
         if (c->hh.tbl == NULL) {
@@ -29,11 +31,95 @@ struct client *registry_client_add(struct registry *r, uint64_t id, struct sessi
         return c;
 }
 
-void registry_client_remove(struct registry *r, struct client *c)
+int registry_client_rename(struct registry *r, struct client *c, uint64_t id)
 {
         HASH_DELETE(hh, r->clients, c);
+        c->id = id;
+        HASH_ADD(hh, r->clients, id, sizeof c->id, c);
+        return c->hh.tbl != NULL ? 0 : -ENOMEM;
+}
+
+void registry_client_remove(struct registry *r, struct client *c)
+{
+        if (c->hh.tbl != NULL)
+                HASH_DELETE(hh, r->clients, c);
+        registry_forget_given_back(c);
+        account_remove(c->account, ACCOUNT_SESSIONS);
         free(c);
 }
+
+/* ---- stakes ---- */
+
+static struct stake_key stake_key(const struct client *c, struct table_key file)
+{
+        return (struct stake_key){.who = peer_is_known(&c->peer) ? (uint64_t)c->peer.uid : c->id, .file = file};
+}
+
+static struct stake *find_stake(const struct registry *r, const struct client *c, struct table_key file)
+{
+        struct stake_key key = stake_key(c, file);
+        struct stake *s;
+
+        HASH_FIND(hh, r->stakes, &key, sizeof key, s);
+        return s;
+}
+
+const struct stake *registry_stake(const struct registry *r, const struct client *c, struct table_key file)
+{
+        return find_stake(r, c, file);
+}
+
+/* Perhaps empty: whoever gets it puts something in. NULL when out of memory. */
+static struct stake *get_stake(struct registry *r, const struct client *c, struct table_key file)
+{
+        struct stake *s = find_stake(r, c, file);
+
+        if (s != NULL || (s = calloc(1, sizeof *s)) == NULL)
+                return s;
+        s->key = stake_key(c, file);
+        LIST_INIT(&s->grants);
+        LIST_INIT(&s->requests);
+        HASH_ADD(hh, r->stakes, key, sizeof s->key, s);
+        if (s->hh.tbl == NULL) {
+                free(s);
+                return NULL;
+        }
+        return s;
+}
+
+static void drop_stake_if_empty(struct registry *r, struct stake *s)
+{
+        if (!LIST_EMPTY(&s->grants) || !LIST_EMPTY(&s->requests))
+                return;
+        HASH_DELETE(hh, r->stakes, s);
+        free(s);
+}
+
+static void leave_stake(struct registry *r, struct request *q)
+{
+        if (q->stake == NULL)
+                return;
+        LIST_REMOVE(q, of_stake);
+        drop_stake_if_empty(r, q->stake);
+        q->stake = NULL;
+}
+
+bool registry_request_stake(struct registry *r, struct request *q)
+{
+        struct stake *s;
+
+        if (!r->everybody)
+                return true;
+        leave_stake(r, q);
+        s = get_stake(r, q->client, q->key);
+        if (s == NULL)
+                return false;
+        LIST_INSERT_HEAD(&s->requests, q, of_stake);
+        q->stake = s;
+        return true;
+}
+
+/* ---- requests ---- */
 
 struct request *registry_request_add(struct registry *r, struct client *c, const struct pl_id *id, const char *label)
 {
@@ -61,6 +147,7 @@ struct request *registry_request_add(struct registry *r, struct client *c, const
                 }
         }
         c->request_count++;
+        account_add(c->account, ACCOUNT_WAITING);
         q->next = c->waiting;
         if (q->next != NULL)
                 q->next->prev = q;
@@ -98,6 +185,8 @@ void registry_request_remove(struct registry *r, struct request *q)
         if (q->id.kind != PL_ID_NONE)
                 HASH_DELETE(by_id, q->client->requests, q);
         q->client->request_count--;
+        account_remove(q->client->account, ACCOUNT_WAITING);
+        leave_stake(r, q);
         if (q->prev != NULL)
                 q->prev->next = q->next;
         else
@@ -116,6 +205,8 @@ void registry_request_remove(struct registry *r, struct request *q)
                 r->newest = q->older;
         free(q);
 }
+
+/* ---- grants ---- */
 
 #define LABEL_PREFIX (sizeof(uint64_t) + sizeof(int64_t))
 
@@ -154,9 +245,15 @@ static void label_remove(struct registry *r, struct grant *g)
                 g->same_newer->same_older = g->same_older;
                 return;
         }
-        HASH_DELETE(by_label, r->labels, g);
-        if (g->same_older != NULL)
+        if (g->same_older != NULL) {
+                /* While g is still there, and without growing: so it cannot fail. */
+                unsigned noexpand = r->labels->by_label.tbl->noexpand;
+
+                r->labels->by_label.tbl->noexpand = 1;
                 HASH_ADD_KEYPTR(by_label, r->labels, g->same_older->label_key, g->same_older->label_key_len, g->same_older);
+                r->labels->by_label.tbl->noexpand = noexpand;
+        }
+        HASH_DELETE(by_label, r->labels, g);
 }
 
 struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock)
@@ -172,6 +269,7 @@ struct grant *registry_grant_add(struct registry *r, const struct request *q, ta
         g->bearer = q->bearer;
         g->handle = q->handle;
         g->by_path = q->by_path;
+        g->since_ms = q->since_ms;
         g->label = g->label_key + LABEL_PREFIX;
         g->label_key_len = label_key(g->label_key, c, q->handle, q->label);
         HASH_ADD(hh, r->grants, lock, sizeof g->lock, g);
@@ -184,6 +282,11 @@ struct grant *registry_grant_add(struct registry *r, const struct request *q, ta
                 free(g);
                 return NULL;
         }
+        if (q->stake != NULL) {         /* the request's, so that nothing can fail */
+                LIST_INSERT_HEAD(&q->stake->grants, g, of_stake);
+                g->stake = q->stake;
+        }
+        account_add(c->account, ACCOUNT_LOCKS);
         g->next = c->grants;
         if (g->next != NULL)
                 g->next->prev = g;
@@ -222,5 +325,22 @@ void registry_grant_remove(struct registry *r, struct grant *g)
         if (g->next != NULL)
                 g->next->prev = g->prev;
         g->client->grant_count--;
+        account_remove(g->client->account, ACCOUNT_LOCKS);
+        if (g->stake != NULL) {
+                LIST_REMOVE(g, of_stake);
+                drop_stake_if_empty(r, g->stake);
+        }
         free(g);
+}
+
+void registry_give_back(struct client *c, const struct grant *g, int64_t now_ms)
+{
+        registry_forget_given_back(c);
+        c->given_back = (struct given_back){.label = strdup(g->label), .key = g->key, .mode = g->mode, .since_ms = g->since_ms, .at_ms = now_ms};
+}
+
+void registry_forget_given_back(struct client *c)
+{
+        free(c->given_back.label);
+        c->given_back.label = NULL;
 }

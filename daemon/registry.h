@@ -1,10 +1,11 @@
 /*
  * What the lock table does not need to know: the clients behind its session ids, the JSON-RPC id and path of each waiting request, and
- * the label under which each lock was asked for.
+ * the label under which each lock was asked for. In a daemon for all users (`everybody`) also what each of them has to do with a file: his *stake*.
  */
 #ifndef REGISTRY_H
 #define REGISTRY_H
 
+#include "account.h"
 #include "message.h"
 #include "peer.h"
 #include "table.h"
@@ -22,12 +23,24 @@ struct registry;
 struct kept;
 TAILQ_HEAD(kept_list, kept);
 
+/* A lock on a passed descriptor that was no use, its file having been replaced: whose place in the queue a request for the new file may take. */
+struct given_back {
+        char *label;                    /* NULL: none */
+        struct table_key key;
+        enum table_mode mode;
+        int64_t since_ms;               /* when it had been asked for */
+        int64_t at_ms;                  /* when it was given back */
+};
+
 struct client {
         uint64_t id;                    /* the session's id on the wire and in the table */
         struct session *session;        /* where its bytes go */
         struct peer peer;
+        struct account *account;        /* NULL: it counts for nobody */
         int64_t command_at_ms;          /* when peer.command was looked up last; 0: when it connected */
         bool spoke, concurrent;
+        uint64_t claimed_parent;        /* it has said that this is its parent, who was not there; 0: none */
+        LIST_ENTRY(client) orphaned;    /* of those that have a claimed_parent */
         bool held_up;                   /* a path of an earlier request is being looked up off the loop: later ones wait in `deferred` */
         bool releasing;                 /* nothing is looked up any more, but not all that was deferred is carried out yet */
         bool gone;                      /* nobody reads its replies */
@@ -42,9 +55,22 @@ struct client {
         struct request *requests;       /* waiting, by their JSON-RPC id */
         struct request *waiting;        /* list of all that wait, those without id too */
         struct grant *grants;           /* list of what it holds */
+        struct given_back given_back;   /* its last one, until its next lock request */
         size_t request_count, grant_count, watch_count;
         uint64_t last_event;            /* number of the event it was told last */
         uint64_t events_dropped;        /* it watches, but does not read; not told yet */
+        UT_hash_handle hh;
+};
+
+/* All that one user holds and waits for in one file. Exists as long as there is any of it. */
+struct stake_key {
+        uint64_t who;                   /* the uid; of one who is nobody the session's id, which is larger than any */
+        struct table_key file;
+};
+struct stake {
+        struct stake_key key;
+        LIST_HEAD(, grant) grants;
+        LIST_HEAD(, request) requests;
         UT_hash_handle hh;
 };
 
@@ -56,7 +82,8 @@ struct request {
         uint64_t bearer;                /* what it waits on or was granted */
         table_id table_request;         /* 0 until it waits */
         struct table_key key;
-        enum table_mode mode;
+        enum table_mode mode, claims;   /* claims: a lock from before, with claimed_token; else NONE */
+        uint64_t claimed_token;
         int64_t handle, since_ms, deadline_ms;
         bool by_path, create, notify, nonblock, detach;
         bool logged;                    /* the log says that it waits long */
@@ -74,6 +101,8 @@ struct request {
         int64_t told_at_ms;
         struct audience *audience;
         LIST_ENTRY(request) of_audience;
+        struct stake *stake;
+        LIST_ENTRY(request) of_stake;
         struct request *older, *newer;  /* all waiting requests by arrival */
         struct request *prev, *next;    /* of its client */
         UT_hash_handle hh, by_id;
@@ -88,8 +117,10 @@ struct grant {
         struct client *client;
         enum table_mode mode;
         uint64_t token;
-        int64_t handle;
+        int64_t handle, since_ms;       /* since_ms: when it was asked for */
         bool by_path;
+        struct stake *stake;
+        LIST_ENTRY(grant) of_stake;
         struct grant *prev, *next;      /* of its client */
         struct grant *same_older, *same_newer;  /* with the same label, session and handle */
         UT_hash_handle hh, by_label;
@@ -105,12 +136,16 @@ struct registry {
         struct request *unlogged;       /* the oldest of which the log does not say yet that it waits long; NULL: none */
         struct grant *grants;           /* by lock id */
         struct grant *labels;           /* the newest of each label key; those without label are not in it */
+        struct stake *stakes;           /* only for `everybody` */
+        bool everybody;                 /* every user is served */
         uint64_t last_cookie;
 };
 
 struct client *registry_client(const struct registry *r, uint64_t id);
-/* NULL when out of memory. */
-struct client *registry_client_add(struct registry *r, uint64_t id, struct session *session, const struct peer *peer);
+/* NULL when out of memory. `account` has this session counted already, until it is removed. */
+struct client *registry_client_add(struct registry *r, uint64_t id, struct session *session, const struct peer *peer, struct account *account);
+/* It has neither requests nor grants yet. -ENOMEM: nobody finds it any more, and it must go. */
+int registry_client_rename(struct registry *r, struct client *c, uint64_t id);
 /* Its requests and grants must be gone. Closes nothing: its descriptors were taken out before. */
 void registry_client_remove(struct registry *r, struct client *c);
 
@@ -119,6 +154,11 @@ struct request *registry_request_add(struct registry *r, struct client *c, const
 struct request *registry_request(const struct registry *r, uint64_t cookie);
 struct request *registry_request_by_id(const struct client *c, const struct pl_id *id);
 void registry_request_remove(struct registry *r, struct request *q);
+/* Its file (q->key) is known, or is another one now. False when out of memory: then it must not wait. */
+bool registry_request_stake(struct registry *r, struct request *q);
+
+/* What the client's user has to do with that file; NULL: nothing, or it is not kept. */
+const struct stake *registry_stake(const struct registry *r, const struct client *c, struct table_key file);
 
 /* A lock that the request was granted. NULL when out of memory. */
 struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock);
@@ -126,5 +166,9 @@ struct grant *registry_grant(const struct registry *r, table_id lock);
 /* The newest lock of this session and handle with exactly this label, or NULL. */
 struct grant *registry_grant_by_label(const struct registry *r, const struct client *c, int64_t handle, const char *label);
 void registry_grant_remove(struct registry *r, struct grant *g);
+
+/* Remember a lock that is being given back; forget what was. (Out of memory: nothing is remembered.) */
+void registry_give_back(struct client *c, const struct grant *g, int64_t now_ms);
+void registry_forget_given_back(struct client *c);
 
 #endif

@@ -5,6 +5,8 @@
  */
 #include "rows.h"
 
+#include "sight.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -16,7 +18,23 @@ const char *rows_mode_name(enum table_mode mode)
         return pl_mode_name(mode == TABLE_EX ? PL_MODE_EX : PL_MODE_SH);
 }
 
-void rows_peer(const struct listing *l, struct pl_writer *w, struct client *c)
+void rows_secret(struct pl_writer *w, const char *name, bool shown, int64_t value)
+{
+        if (shown)
+                pl_write_integer(w, name, value);
+        else
+                pl_write_null(w, name);
+}
+
+void rows_path(const struct listing *l, struct pl_writer *w, const struct client *viewer, struct table_key key, const char *path)
+{
+        if (sight_knows_file(l->registry, viewer, key))
+                pl_write_string(w, "path", path);
+        else
+                pl_write_null(w, "path");
+}
+
+void rows_peer(const struct listing *l, struct pl_writer *w, const struct client *viewer, struct client *c)
 {
         int64_t now = engine_now(l->engine);
 
@@ -27,34 +45,38 @@ void rows_peer(const struct listing *l, struct pl_writer *w, struct client *c)
         pl_write_integer(w, "pid", c != NULL ? c->peer.pid : 0);
         pl_write_integer(w, "uid", c != NULL ? c->peer.uid : -1);
         pl_write_string(w, "command", c != NULL ? c->peer.command : "");
-        if (c != NULL && c->name[0] != '\0')
+        if (c != NULL && c->name[0] != '\0' && sight_owns(l->registry, viewer, c))
                 pl_write_string(w, "client", c->name);
 }
 
-void rows_holder(const struct listing *l, struct pl_writer *w, const struct table_holder *h)
+void rows_holder(const struct listing *l, struct pl_writer *w, const struct client *viewer, const struct table_holder *h)
 {
+        struct client *owner = registry_client(l->registry, h->session);
         struct grant *g = registry_grant(l->registry, h->lock);
+        bool own = sight_owns(l->registry, viewer, owner);
 
         pl_write_open(w, NULL, '{');
-        pl_write_integer(w, "lock", (int64_t)h->lock);
-        pl_write_integer(w, "session", (int64_t)h->session);
-        rows_peer(l, w, registry_client(l->registry, h->session));
+        rows_secret(w, "lock", own, (int64_t)h->lock);
+        rows_secret(w, "session", own, (int64_t)h->session);
+        rows_peer(l, w, viewer, owner);
         pl_write_string(w, "mode", rows_mode_name(h->mode));
-        pl_write_integer(w, "token", (int64_t)h->token);
+        rows_secret(w, "token", own, (int64_t)h->token);
         pl_write_integer(w, "held_ms", engine_now(l->engine) - h->since_ms);
-        pl_write_integer(w, "handle", h->handle);
-        if (g != NULL && g->label[0] != '\0')
+        rows_secret(w, "handle", own, h->handle);
+        if (own && g != NULL && g->label[0] != '\0')
                 pl_write_string(w, "label", g->label);
         pl_write_close(w, '}');
 }
 
-void rows_waiter(const struct listing *l, struct pl_writer *w, const struct table_waiter *t)
+void rows_waiter(const struct listing *l, struct pl_writer *w, const struct client *viewer, const struct table_waiter *t)
 {
+        struct client *owner = registry_client(l->registry, t->session);
         struct request *q = registry_request(l->registry, t->cookie);
+        bool own = sight_owns(l->registry, viewer, owner);
 
         pl_write_open(w, NULL, '{');
-        pl_write_integer(w, "session", (int64_t)t->session);
-        rows_peer(l, w, registry_client(l->registry, t->session));
+        rows_secret(w, "session", own, (int64_t)t->session);
+        rows_peer(l, w, viewer, owner);
         pl_write_string(w, "mode", rows_mode_name(t->mode));
         pl_write_integer(w, "waiting_ms", engine_now(l->engine) - t->since_ms);
         if (t->deadline_ms == TABLE_NEVER)
@@ -62,23 +84,17 @@ void rows_waiter(const struct listing *l, struct pl_writer *w, const struct tabl
         else
                 pl_write_integer(w, "timeout_ms", t->deadline_ms - t->since_ms);
         pl_write_integer(w, "position", (int64_t)t->position);
-        if (q != NULL && q->label[0] != '\0')
+        if (own && q != NULL && q->label[0] != '\0')
                 pl_write_string(w, "label", q->label);
         pl_write_close(w, '}');
 }
 
 /* ---- outsiders ---- */
 
-/* Of a row that is ours the system knows us alone, not who has the lock. */
-static int64_t pid_of(const struct outside_holder *o)
-{
-        return o->ours ? 0 : o->pid;
-}
-
 void rows_outsider(struct pl_writer *w, const struct outside_holder *o)
 {
         pl_write_open(w, NULL, '{');
-        pl_write_integer(w, "pid", pid_of(o));
+        pl_write_integer(w, "pid", o->pid);
         pl_write_string(w, "command", o->command);
         pl_write_string(w, "mode", rows_mode_name(o->exclusive ? TABLE_EX : TABLE_SH));
         pl_write_close(w, '}');
@@ -88,6 +104,7 @@ void rows_outsiders_begin(const struct listing *l, struct table_key key, struct 
 {
         const struct table *t = engine_table(l->engine);
         struct table_holder h;
+        size_t i, ours = 0;
 
         *o = (struct rows_outsiders){.held = TABLE_NONE};
         o->rows = outside_of(l->outside, key.device, key.inode, &o->count);
@@ -95,6 +112,9 @@ void rows_outsiders_begin(const struct listing *l, struct table_key key, struct 
                 return;
         o->trust_ours = outside_knows_ours(l->outside, key.device, key.inode);
         o->own = table_bearers_held(t, key);    /* so many of the system's rows with our pid are accounted for */
+        for (i = 0; i < o->count; i++)
+                ours += o->rows[i].ours;
+        o->reclaimed = o->own > ours ? o->own - ours : 0;
         if (table_holder_at(t, key, 0, &h))
                 o->held = h.mode;               /* all are alike: an exclusive one has only co-holders beside it */
 }
@@ -103,6 +123,10 @@ static bool is_outside(struct rows_outsiders *o, const struct outside_holder *ro
 {
         if (o->held == TABLE_EX || (o->held == TABLE_SH && row->exclusive))
                 return false;
+        if (!row->ours && row->command[0] == '\0' && o->reclaimed > 0) {
+                o->reclaimed--;
+                return false;
+        }
         if (!row->ours)
                 return true;
         if (o->own > 0) {
@@ -126,7 +150,7 @@ const struct outside_holder *rows_outsiders_next(struct rows_outsiders *o)
 
 /* ---- all who hold a file ---- */
 
-void rows_holders(const struct listing *l, struct pl_writer *w, struct table_key key)
+void rows_holders(const struct listing *l, struct pl_writer *w, const struct client *viewer, struct table_key key)
 {
         const struct table *t = engine_table(l->engine);
         const struct outside_holder *row;
@@ -136,7 +160,7 @@ void rows_holders(const struct listing *l, struct pl_writer *w, struct table_key
 
         pl_write_open(w, "holders", '[');
         for (i = 0; i < ROWS_HOLDERS_MAX && table_holder_at(t, key, i, &h); i++)
-                rows_holder(l, w, &h);
+                rows_holder(l, w, viewer, &h);
         rows_outsiders_begin(l, key, &outsiders);
         for (; i < ROWS_HOLDERS_MAX && (row = rows_outsiders_next(&outsiders)) != NULL; i++)
                 rows_outsider(w, row);
@@ -161,7 +185,7 @@ uint64_t rows_holders_mark(const struct listing *l, struct table_key key)
                 mark = mix(mix(mark, h.lock), h.mode);
         rows_outsiders_begin(l, key, &outsiders);
         for (; i < ROWS_HOLDERS_MAX && (row = rows_outsiders_next(&outsiders)) != NULL; i++)
-                mark = mix(mix(mark, (uint64_t)pid_of(row)), row->exclusive);
+                mark = mix(mix(mark, (uint64_t)row->pid), row->exclusive);
         return mark;
 }
 
@@ -211,7 +235,7 @@ void rows_blockers(const struct listing *l, const struct request *q, char *out, 
         rows_outsiders_begin(l, q->key, &outsiders);
         while ((row = rows_outsiders_next(&outsiders)) != NULL) {
                 if (names.named < BLOCKERS_NAMED)
-                        add_name(&names, row->command, pid_of(row));
+                        add_name(&names, row->command, row->pid);
                 else
                         more++;
         }
@@ -219,14 +243,18 @@ void rows_blockers(const struct listing *l, const struct request *q, char *out, 
                 snprintf(out + names.len, size - names.len, " and %zu more", more);
 }
 
-void rows_cycle_step(const struct listing *l, struct pl_writer *w, uint64_t session, struct table_key key, enum table_mode mode)
+void rows_cycle_step(const struct listing *l, struct pl_writer *w, const struct client *viewer, const struct table_cycle_step *step)
 {
         char path[PL_PATH_BYTES_MAX];
 
-        files_path(l->files, table_any_bearer(engine_table(l->engine), key), path, sizeof path);
         pl_write_open(w, NULL, '{');
-        rows_peer(l, w, registry_client(l->registry, session));
-        pl_write_string(w, "path", path);
-        pl_write_string(w, "mode", rows_mode_name(mode));
+        rows_peer(l, w, viewer, registry_client(l->registry, step->session));
+        if (step->mode == TABLE_NONE) {
+                pl_write_bool(w, "child", true);
+        } else {
+                sight_path(l, viewer, step->key, 0, path, sizeof path);
+                rows_path(l, w, viewer, step->key, path);
+                pl_write_string(w, "mode", rows_mode_name(step->mode));
+        }
         pl_write_close(w, '}');
 }

@@ -18,6 +18,8 @@ struct server {
         size_t count;
         bool paused, paused_logged;
         uint64_t logged_ms;
+        uint64_t refusal_logged_ms;     /* strangers and those at a limit can come thousands of times a second */
+        unsigned long long refusals_unlogged;
 };
 
 /* What has become of a pause, if the last word about it is old enough. */
@@ -43,6 +45,31 @@ static void on_descriptors(void *arg)
                 listener_accepting(s->listener, !pause);
         s->paused = pause;
         log_pause(s);
+}
+
+static void log_refusal(struct server *s, const struct peer *peer, const char *event, const char *why)
+{
+        uint64_t now = turns_now(s->group.turns);
+
+        if (s->refusal_logged_ms != 0 && now - s->refusal_logged_ms < LOG_EVERY_MS) {
+                s->refusals_unlogged++;
+                return;
+        }
+        log_event(LOG_WARNING, event, "pid=%lld uid=%lld command=%s reason=%s unlogged=%llu", (long long)peer->pid, (long long)peer->uid,
+                  log_quote(peer->command), why, s->refusals_unlogged);
+        s->refusal_logged_ms = now;
+        s->refusals_unlogged = 0;
+}
+
+/* A user has fewer descriptors than he may have again: some of his may have been held back. */
+static void on_account_freed(void *arg)
+{
+        turns_unpark(((struct server *)arg)->group.turns);
+}
+
+static bool may_connect(const struct server *s, const struct peer *peer)
+{
+        return s->options.accounts != NULL || peer_allowed(peer, s->options.own_uid);
 }
 
 static void on_over(void *arg, struct session *session)
@@ -71,14 +98,14 @@ static void on_accepted(void *arg, int fd)
                 log_event(LOG_ERROR, "accept_failed", "errno=%s descriptors=%zu limit=%zu", pl_errno_name(-fd), s->descriptors->used, s->descriptors->limit);
                 return;
         }
-        if (peer_identify(fd, &peer) != 0 || !peer_allowed(&peer, s->options.own_uid)) {
-                log_event(LOG_WARNING, "denied", "pid=%lld uid=%lld command=%s", (long long)peer.pid, (long long)peer.uid, log_quote(peer.command));
+        if (peer_identify(fd, &peer) != 0 || !may_connect(s, &peer)) {
+                log_refusal(s, &peer, "denied", "another_user");
                 transport_refuse(fd, "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":6,\"message\":\"this daemon serves another user\",\"data\":{\"name\":\"DENIED\"}}}\n");
                 return;
         }
         session = session_create(&s->group, fd, &peer, on_over, s, &why);
         if (session == NULL) {
-                log_event(LOG_WARNING, "refused", "pid=%lld limit=%s", (long long)peer.pid, why);
+                log_refusal(s, &peer, "refused", why);
                 return;
         }
         LIST_INSERT_HEAD(&s->sessions, session, entry);
@@ -110,6 +137,8 @@ struct server *server_create(uv_loop_t *loop, int fd, struct dispatch *dispatch,
                 return NULL;
         }
         descriptors_watch(descriptors, on_descriptors, s);
+        if (options->accounts != NULL)
+                accounts_watch(options->accounts, on_account_freed, s);
         return s;
 }
 
@@ -119,6 +148,11 @@ void server_stop_listening(struct server *s)
         s->listener = NULL;
 }
 
+void server_hold(struct server *s, bool on)
+{
+        transport_group_hold(s->group.transports, on);
+}
+
 void server_destroy(struct server *s)
 {
         struct session *session;
@@ -126,6 +160,8 @@ void server_destroy(struct server *s)
         if (s == NULL)
                 return;
         descriptors_watch(s->descriptors, NULL, NULL);
+        if (s->options.accounts != NULL)
+                accounts_watch(s->options.accounts, NULL, NULL);
         server_stop_listening(s);
         while ((session = LIST_FIRST(&s->sessions)) != NULL) {
                 LIST_REMOVE(session, entry);

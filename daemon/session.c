@@ -18,7 +18,17 @@
 
 bool session_clogged(const struct session *s)
 {
-        return transport_unsent(s->transport) > PL_BACKLOG_BYTES_MAX;
+        size_t unsent = transport_unsent(s->transport);
+
+        return unsent > PL_BACKLOG_BYTES_MAX || (unsent > 0 && account_clogged(s->account));
+}
+
+static void tell_backlog(struct session *s)
+{
+        size_t unsent = transport_unsent(s->transport);
+
+        account_backlog(s->account, s->backlog, unsent);
+        s->backlog = unsent;
 }
 
 static bool is_blank(const char *line, size_t len)
@@ -59,7 +69,7 @@ static bool consume_line(struct session *s)
 static void consume(struct session *s)
 {
         while (!must_pause(s)) {
-                if (!pl_frame_is_empty(s->frame) && !turns_take(s->group->turns, &s->share)) {
+                if (!pl_frame_is_empty(s->frame) && !session_take_share(s)) {
                         transport_skip(s->transport, true);
                         turns_next(s->group->turns, &s->turn);
                         return;
@@ -80,11 +90,18 @@ static size_t on_room(void *arg, char **out)
         return pl_frame_reserve(s->frame, READ_BYTES, out);
 }
 
+static void close_client(struct session *s)
+{
+        account_backlog(s->account, s->backlog, 0);     /* what is unsent goes with the transport, at once */
+        s->account = NULL;
+        dispatch_close(s->group->dispatch, s->client);
+        s->client = NULL;
+}
+
 static void end(struct session *s)
 {
         turns_remove(s->group->turns, &s->turn);
-        dispatch_close(s->group->dispatch, s->client);
-        s->client = NULL;
+        close_client(s);
         s->over(s->arg, s);
 }
 
@@ -184,7 +201,8 @@ static void on_turn(void *arg)
 
 bool session_take_share(struct session *s)
 {
-        return turns_take(s->group->turns, &s->share);
+        return turns_take(s->group->turns, &s->share, 1) &&
+               (s->account == NULL || turns_take(s->group->turns, &s->account->share, ACCOUNT_SHARES));
 }
 
 void session_again(struct session *s)
@@ -204,6 +222,7 @@ void session_resume(struct session *s)
 
 static void on_drained(void *arg)
 {
+        tell_backlog(arg);
         session_resume(arg);
 }
 
@@ -243,6 +262,7 @@ struct session *session_create(struct session_group *group, int fd, const struct
         s->client = dispatch_open(group->dispatch, s, peer, text);
         if (s->client == NULL)
                 goto fail;
+        s->account = dispatch_account(s->client);
         s->transport = transport_create(group->transports, fd, &events, s);
         if (s->transport == NULL) {
                 dispatch_close(group->dispatch, s->client);
@@ -264,8 +284,7 @@ void session_destroy(struct session *s)
 {
         turns_remove(s->group->turns, &s->turn);
         if (s->client != NULL)
-                dispatch_close(s->group->dispatch, s->client);
-        s->client = NULL;
+                close_client(s);
         transport_flush(s->transport);
         transport_destroy(s->transport);
         pl_frame_clear(s->frame);
@@ -275,6 +294,9 @@ void session_destroy(struct session *s)
 
 void session_send(struct session *s, const char *data, size_t len)
 {
-        if (!s->broken && transport_send(s->transport, data, len) != 0)
+        if (s->broken)
+                return;
+        if (transport_send(s->transport, data, len) != 0)
                 session_fail(s, "out_of_memory");
+        tell_backlog(s);
 }

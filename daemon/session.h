@@ -19,6 +19,8 @@ struct session {
         struct transport *transport;
         struct session_group *group;
         struct client *client;          /* NULL once it is over */
+        struct account *account;        /* of its user, while there is a client; NULL: none */
+        size_t backlog;                 /* unsent bytes, as last told to it */
         struct pl_frame *frame;
         void (*over)(void *arg, struct session *s);
         void *arg;

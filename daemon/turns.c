@@ -153,13 +153,13 @@ void turns_unpark(struct turns *t)
         uv_timer_stop(&t->timer);
 }
 
-bool turns_take(const struct turns *t, struct share *s)
+bool turns_take(const struct turns *t, struct share *s, unsigned shares)
 {
         if (s->number != t->number || s->count == 0) {
                 *s = (struct share){.number = t->number, .began_ns = uv_hrtime(), .count = 1};
                 return true;
         }
-        if (s->count >= SHARE_COUNT || uv_hrtime() - s->began_ns >= SHARE_NS)
+        if (s->count >= shares * SHARE_COUNT || uv_hrtime() - s->began_ns >= (uint64_t)shares * SHARE_NS)
                 return false;
         s->count++;
         return true;

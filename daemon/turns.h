@@ -41,7 +41,7 @@ struct share {
         uint64_t began_ns;
         unsigned count;
 };
-/* One more piece of work; false when this turn's share is used up. */
-bool turns_take(const struct turns *t, struct share *s);
+/* One more piece of work; false when this turn's share, or so many shares, are used up. */
+bool turns_take(const struct turns *t, struct share *s, unsigned shares);
 
 #endif

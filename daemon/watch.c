@@ -5,6 +5,7 @@
 #include "dispatch_internal.h"
 
 #include "rows.h"
+#include "sight.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,7 @@ static void add(struct dispatch *d, struct client *c, const struct pl_request *r
                 w->key = *key;
         LIST_INSERT_HEAD(&d->watchers, w, entry);
         c->watch_count++;
+        account_add(c->account, ACCOUNT_WATCHES);
         dispatch_answer_empty(d, c, &r->id);
 }
 
@@ -75,7 +77,9 @@ void watch_begin(struct dispatch *d, struct client *c, struct incoming *in)
 
         if (c->watch_count >= PL_WATCHES_PER_SESSION_MAX)
                 dispatch_refuse_limit(d, c, &r->id, "watches_per_session", "this session watches too much");
-        else if (r->watch.path != NULL)         /* by identity too: other names of the file are watched with it */
+        else if (account_full(c->account, ACCOUNT_WATCHES))
+                dispatch_refuse_limit(d, c, &r->id, "watches_per_uid", "this user's sessions watch too much");
+        else if (r->watch.path != NULL && dispatch_opens_paths(d, c))   /* by identity too: other names of the file are watched with it */
                 deferred_identify(d, c, in, r->watch.path, identified);
         else
                 add(d, c, r, NULL);
@@ -90,21 +94,24 @@ void watch_end(struct dispatch *d, struct client *c)
                 if (w->client != c)
                         continue;
                 LIST_REMOVE(w, entry);
+                account_remove(c->account, ACCOUNT_WATCHES);
                 free(w);
         }
         c->watch_count = 0;
 }
 
-static bool wants(const struct watcher *w, const struct happening *h)
+static bool wants(const struct dispatch *d, const struct watcher *w, const struct happening *h)
 {
+        bool own = sight_owns(&d->registry, w->client, h->client);
+
         if (w->pid >= 0 && w->pid != h->client->peer.pid)
                 return false;
-        if (w->session >= 0 && (uint64_t)w->session != h->client->id)
+        if (w->session >= 0 && ((uint64_t)w->session != h->client->id || !own))
                 return false;
         if (w->path[0] == '\0' || (w->has_key && memcmp(&w->key, &h->key, sizeof h->key) == 0))
                 return true;
         /* The file may be younger than the watch. */
-        return strcmp(w->path, h->path) == 0 || strcmp(w->path, h->label) == 0;
+        return (sight_knows_file(&d->registry, w->client, h->key) && strcmp(w->path, h->path) == 0) || (own && strcmp(w->path, h->label) == 0);
 }
 
 static void say_overflow(struct dispatch *d, struct client *c)
@@ -134,31 +141,45 @@ static bool has_room(struct dispatch *d, struct client *c)
 
 static void say(struct dispatch *d, const struct watcher *w, const struct happening *h)
 {
+        bool own = sight_owns(&d->registry, w->client, h->client);
         struct pl_writer out;
 
         pl_notification_begin(&out, &d->out, "event");
         pl_write_string(&out, "event", h->event);
-        pl_write_integer(&out, "session", (int64_t)h->client->id);
-        if (h->lock != 0)
+        rows_secret(&out, "session", own, (int64_t)h->client->id);
+        if (own && h->lock != 0)
                 pl_write_integer(&out, "lock", (int64_t)h->lock);
-        rows_peer(&d->listing, &out, h->client);
-        pl_write_string(&out, "path", h->path);
+        rows_peer(&d->listing, &out, w->client, h->client);
+        rows_path(&d->listing, &out, w->client, h->key, h->path);
         pl_write_string(&out, "mode", rows_mode_name(h->mode));
-        if (h->token != 0)
+        if (own && h->token != 0)
                 pl_write_integer(&out, "token", (int64_t)h->token);
         pl_write_integer(&out, "time_ms", wall_ms());
         pl_reply_end(&out);
         dispatch_flush(d, w->client, true);
 }
 
-/* A client that watches twice is told once. */
-static void tell_all(struct dispatch *d, const struct happening *h)
+/* As the watcher may call the file, else as the one whom this is about has called it, if that is a user of his. */
+static void set_path(struct dispatch *d, const struct watcher *w, struct happening *h, char *path, size_t size)
 {
+        sight_path(&d->listing, w->client, h->key, h->bearer, path, size);
+        h->path = path[0] != '\0' || !sight_owns(&d->registry, w->client, h->client) ? path : h->label;
+}
+
+/* A client that watches twice is told once. */
+static void tell(struct dispatch *d, struct happening *h)
+{
+        char path[PL_PATH_BYTES_MAX];
         struct watcher *w;
 
         d->events++;
         LIST_FOREACH(w, &d->watchers, entry) {
-                if (w->client->last_event == d->events || !wants(w, h))
+                if (w->client->last_event == d->events)
+                        continue;
+                /* In a user's daemon all see the same. */
+                if (h->path == NULL || d->registry.everybody)
+                        set_path(d, w, h, path, sizeof path);
+                if (!wants(d, w, h))
                         continue;
                 w->client->last_event = d->events;
                 if (has_room(d, w->client))
@@ -166,17 +187,6 @@ static void tell_all(struct dispatch *d, const struct happening *h)
                 else
                         w->client->events_dropped++;
         }
-}
-
-/* As the system knows it, else as it was asked for. What has just been lost is in the table no more. */
-static void tell(struct dispatch *d, struct happening *h)
-{
-        uint64_t bearer = table_any_bearer(engine_table(d->engine), h->key);
-        char path[PL_PATH_BYTES_MAX];
-
-        files_path(d->files, bearer != 0 ? bearer : h->bearer, path, sizeof path);
-        h->path = path[0] != '\0' ? path : h->label;
-        tell_all(d, h);
 }
 
 void watch_request(struct dispatch *d, const struct request *q, const char *event, const struct table_effect *fx)

@@ -10,6 +10,7 @@
 #include <cjson/cJSON.h>
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,13 +258,30 @@ void pl_write_string(struct pl_writer *w, const char *key, const char *value)
         append_string(w->buf, value);
 }
 
+/* With as many digits as it needs to be read as the same number again; cJSON rounds at the 16th. The locale may have another decimal point. */
+static void append_fraction(struct pl_writer *w, double value)
+{
+        char text[64], *p, *out;
+        int digits = 15;
+
+        do
+                snprintf(text, sizeof text, "%.*g", digits, value);
+        while (strtod(text, NULL) != value && ++digits <= 17);
+        for (p = out = text; *p != '\0'; p++) {
+                if (strchr("+-0123456789e", *p) != NULL)
+                        *out++ = *p;
+                else if (out == text || out[-1] != '.')
+                        *out++ = '.';
+        }
+        pl_buf_append(w->buf, text, (size_t)(out - text));
+}
+
 /* Not by cJSON: it prints an integer of 16 digits that ends in 0 (every tenth token) as 1.79123456789012e+15. */
 static void print(struct pl_writer *w, const char *key, const struct pl_json *n)
 {
         const struct pl_json *child;
         bool object = pl_json_type(n) == PL_JSON_OBJECT;
         int64_t integer;
-        char text[64];
 
         switch (pl_json_type(n)) {
         case PL_JSON_NULL:
@@ -277,9 +295,12 @@ static void print(struct pl_writer *w, const char *key, const struct pl_json *n)
                         pl_write_integer(w, key, integer);
                         break;
                 }
+                if (!isfinite(node(n)->valuedouble)) {
+                        pl_write_null(w, key);
+                        break;
+                }
                 begin_value(w, key);
-                cJSON_PrintPreallocated(node(n), text, sizeof text, false);
-                append_text(w, text);
+                append_fraction(w, node(n)->valuedouble);
                 break;
         case PL_JSON_STRING:
                 pl_write_string(w, key, node(n)->valuestring);

@@ -33,6 +33,7 @@
 #define PL_CLIENT_NB_MS 10000       /* how long the client waits for an answer that never queues */
 #define PL_NOTIFY_INTERVAL_MS 200   /* at most five `waiting` notifications a second */
 #define PL_RECLAIM_WINDOW_MS 5000
+#define PL_FOLLOW_MS 1000           /* who found its file replaced gives back what it got, and then asks for the new one, within so long each */
 
 #define PL_SOCKET_PATH_MAX 107u     /* sun_path without its NUL */
 

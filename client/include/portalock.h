@@ -13,6 +13,13 @@
  * does not raise SIGPIPE. Fork: in a child of fork(2) without exec every call fails with PORTALOCK_E_FORKED; only portalock_close() and
  * portalock_disconnect() work there, and they close, nothing else.
  *
+ * When the daemon dies or stops, or does not answer in time, the session goes on: our descriptors bear the locks. Another daemon is looked for, and
+ * started if that is allowed, for PORTALOCK_RECONNECT_MS (in the environment; default 30000; 0: not at all); what is held is claimed there, what waits asks
+ * again and keeps its place. Meanwhile requests may be begun as always, and have their timeouts. A lock that is gone when the daemon is back (it had been
+ * broken, say) is lost: `lost` is called, portalock_mode() is 0, and a request under way for that file is PORTALOCK_E_LOST. A portalock_call() under way that
+ * changes something fails with PORTALOCK_E_CONNECTION: nobody knows whether it was done. If no daemon is found in that time the session ends with that code:
+ * what is locked stays locked until its file is closed, but nobody sees it.
+ *
  * Times are milliseconds. A function that returns int gives 0 or a negative PORTALOCK_E_... code, unless it says otherwise; portalock_error() then has the
  * details. Strings are UTF-8. Callbacks may start and cancel requests and close files; they must not call a blocking function of the same
  * session, portalock_process() or portalock_disconnect().
@@ -45,7 +52,7 @@ enum { PORTALOCK_SH = 1, PORTALOCK_EX = 2, PORTALOCK_NB = 4, PORTALOCK_DETACH = 
 enum {
         PORTALOCK_E_LOCK_FAILED = -1,    /* NB or a timeout of 0, and somebody else has it (the recipe's LockException) */
         PORTALOCK_E_TIMED_OUT = -2,
-        PORTALOCK_E_DEADLOCK = -3,       /* waiting would never end */
+        PORTALOCK_E_DEADLOCK = -3,       /* waiting would never end; what was held is still held */
         PORTALOCK_E_CANCELLED = -4,
         PORTALOCK_E_LOST = -5,           /* the lock was taken away */
         PORTALOCK_E_DENIED = -6,
@@ -54,7 +61,7 @@ enum {
         PORTALOCK_E_SHUTTING_DOWN = -9,  /* the daemon is stopping */
         PORTALOCK_E_NOT_FOUND = -10,
         PORTALOCK_E_NO_DAEMON = -100,    /* no daemon can be reached or started: os_errno tells ENOENT, ECONNREFUSED and EACCES apart */
-        PORTALOCK_E_CONNECTION = -101,   /* the connection broke, or the daemon did not answer in time: this session is of no more use */
+        PORTALOCK_E_CONNECTION = -101,   /* the daemon did not answer, or the connection broke; from portalock_process(): this session is of no more use */
         PORTALOCK_E_PROTOCOL = -102,     /* the peer does not speak our protocol, or does not know the method */
         PORTALOCK_E_ARGUMENT = -103,     /* the caller's mistake: text names it */
         PORTALOCK_E_NO_MEMORY = -104,
@@ -78,6 +85,14 @@ struct portalock_holder {
         bool outside;           /* not through this daemon: flock(1), another program */
 };
 
+/* One step of a deadlock: who waits, and for which file. */
+struct portalock_cycle_step {
+        int64_t pid, uid;       /* 0 and -1: unknown */
+        const char *command, *client;
+        const char *path;       /* "": unknown, or not shown to us */
+        int mode;               /* that it waits for; 0: it waits for the next step's session to end, which runs under its lock */
+};
+
 struct portalock_error_info {
         int code;               /* PORTALOCK_E_...; 0 when the last call worked */
         int os_errno;           /* 0 when none */
@@ -85,13 +100,17 @@ struct portalock_error_info {
         const char *text;       /* one sentence without a final full stop */
         const struct portalock_holder *holders; /* with LOCK_FAILED and TIMED_OUT; at most 16 */
         int holder_count;
+        const struct portalock_cycle_step *cycle;       /* with DEADLOCK: this session first, each waits for the next, the last for the first; NULL: unknown */
+        int cycle_count;
 };
 
 /* ---- session ---- */
 
 enum {
         PORTALOCK_CONNECT_NO_SPAWN = 1,         /* start no daemon; so does PORTALOCK_NO_SPAWN in the environment, unless it is 0 */
-        PORTALOCK_CONNECT_CONCURRENT = 2        /* this session does other things while it waits (an event loop): no wait of it can be part of a deadlock */
+        PORTALOCK_CONNECT_CONCURRENT = 2        /* this session does other things while it waits (an event loop): no wait of it can be part of a deadlock. Without it
+                                                   it is taken to do nothing, neither unlock, while any request of it waits: two files of one session that exclude
+                                                   each other are a deadlock then */
 };
 
 /*
@@ -101,6 +120,10 @@ enum {
  *
  * *out is set whenever memory allows, also on failure, so that portalock_error() can be asked; it is to be freed with portalock_disconnect().
  * If the daemon does not start, the text of the error is what it said last.
+ *
+ * PORTALOCK_SESSION in the environment (lockctl run sets it for its command) is the session under whose lock this program runs: it is taken to wait
+ * for the end of this one, so that deadlocks with what it holds are found. Anything but a session's id is ignored. A program that
+ * starts others and waits for them may set it to its own portalock_session_id() for them; what runs in the background should not have it.
  */
 PORTALOCK_API int portalock_connect(const char *client, int flags, portalock_session **out);
 
@@ -119,7 +142,7 @@ PORTALOCK_API void portalock_disconnect(portalock_session *s);
  */
 PORTALOCK_API const struct portalock_error_info *portalock_error(const portalock_session *s);
 
-/* The daemon's id of this session (0 before it is connected), its pid (0: unknown) and version ("": unknown), and the socket's path. */
+/* The daemon's id of this session (0 before it is connected; usually the same after a reconnect), its pid (0: unknown) and version ("": unknown), and the socket's path. */
 PORTALOCK_API int64_t portalock_session_id(const portalock_session *s);
 PORTALOCK_API int64_t portalock_daemon_pid(const portalock_session *s);
 PORTALOCK_API const char *portalock_daemon_version(const portalock_session *s);
@@ -157,13 +180,15 @@ struct portalock_event {
 
 /* Called for what nobody asked for at that moment; members may be NULL. What they are given is valid during the call only. */
 struct portalock_callbacks {
-        /* The lock of `f` was taken away; it is not locked any more. by: "outside", or as who broke it is called. Not when the connection breaks: the
-           descriptor bears the lock then as before, until it is closed. */
+        /* The lock of `f` was taken away; it is not locked any more. by: "outside", as who broke it is called, or "reclaim": it was gone when the
+           daemon was back. Not when the connection breaks: the descriptor bears the lock then as before. */
         void (*lost)(void *arg, portalock_file *f, const char *by);
         /* The lock request of `f` waits: at once, then when its position (1: next) or the holders change, at most five times a second. */
         void (*waiting)(void *arg, portalock_file *f, int64_t position, const struct portalock_holder *holders, int count);
         /* Something happened to a lock that is watched, see portalock_watch(). */
         void (*event)(void *arg, const struct portalock_event *e);
+        /* The connection broke (false); what was held is held again, or was reported lost (true). Events between the two were missed. */
+        void (*connection)(void *arg, bool connected);
 };
 /* *callbacks is copied; NULL: none. `waiting` takes effect with the next lock request. */
 PORTALOCK_API void portalock_set_callbacks(portalock_session *s, const struct portalock_callbacks *callbacks, void *arg);
@@ -187,14 +212,15 @@ PORTALOCK_API int portalock_attach(portalock_session *s, int fd, portalock_file 
 
 /*
  * The descriptor that bears the lock. Of an opened file it is O_CLOEXEC, stays owned by the file, and may change during a lock request: when the lock file
- * was replaced meanwhile, or when the connection broke (then -1 if the file cannot be opened again).
+ * was replaced meanwhile, or when the request was not answered (then -1 if the file cannot be opened again).
  */
 PORTALOCK_API int portalock_file_fd(const portalock_file *f);
 
 /*
  * Lock: flags are SH or EX, perhaps with NB and DETACH. Waits at most timeout_ms (-1: for ever; 0 as NB). Locking what is locked already is a relock, an upgrade or a
  * downgrade; a refused upgrade keeps its shared lock. After success the file of an opened `f` is the one that its path names now. Waits that a
- * signal interrupts go on. A daemon that does not answer in time (timeout_ms and a second; with NB ten seconds) ends the session.
+ * signal interrupts go on. If the daemon does not answer in time (timeout_ms and a second; with NB ten seconds) the result is PORTALOCK_E_TIMED_OUT, with NB
+ * PORTALOCK_E_CONNECTION, the descriptor of an opened file is replaced, and another connection is made.
  */
 PORTALOCK_API int portalock_lock(portalock_file *f, int flags, int64_t timeout_ms);
 
@@ -251,10 +277,10 @@ PORTALOCK_API int portalock_call_wait(portalock_session *s, const char *method, 
 struct portalock_row {
         const char *path;       /* "" when not shown to us */
         const char *state;      /* "held", "waiting", "outside" */
-        int64_t lock, session, pid, uid;        /* -1 when it has none */
+        int64_t lock, session, pid, uid;        /* -1 when it has none, or it is not shown to us: in a daemon for all users others' ids are not */
         const char *command, *client;
         int mode;
-        int64_t token;          /* -1 when it has none */
+        int64_t token;          /* the same */
         int64_t age_ms;         /* held or waiting for so long; -1 unknown */
         int64_t timeout_ms, position;           /* waiters; -1 */
 };

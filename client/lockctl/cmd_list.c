@@ -143,7 +143,7 @@ struct listing {
         portalock_session *session;
         const char *const *paths;
         int count;
-        bool json, headings, watch, changed;
+        bool json, headings, watch, changed, disconnected;
         const struct column *chosen[TABLE_COLUMNS_MAX];
         struct text_table table;
 };
@@ -201,6 +201,12 @@ static void add_row(void *arg, const struct portalock_row *r)
         table_add(&l->table, cells);
 }
 
+/* While it watches a daemon that is gone is no reason to end, as long as another may come. */
+static int failure(const struct listing *l, int e)
+{
+        return l->disconnected && e == PORTALOCK_E_CONNECTION && portalock_process(l->session) == 0 ? 0 : report_failure(l->session, NULL);
+}
+
 static int show_rows(struct listing *l)
 {
         int e = portalock_list(l->session, l->paths, l->count, add_row, l);
@@ -213,7 +219,7 @@ static int show_rows(struct listing *l)
         }
         table_clear(&l->table);
         if (e != 0)
-                return report_failure(l->session, NULL);
+                return failure(l, e);
         if (failed) {
                 complain("out of memory");
                 return EXIT_SYSTEM;
@@ -224,9 +230,10 @@ static int show_rows(struct listing *l)
 static int show_json(struct listing *l)
 {
         char *json;
+        int e = portalock_list_json(l->session, l->paths, l->count, &json);
 
-        if (portalock_list_json(l->session, l->paths, l->count, &json) != 0)
-                return report_failure(l->session, NULL);
+        if (e != 0)
+                return failure(l, e);
         puts(json);
         free(json);
         return 0;
@@ -251,11 +258,20 @@ static void on_event(void *arg, const struct portalock_event *e)
         l->changed = true;
 }
 
+static void on_connection(void *arg, bool connected)
+{
+        struct listing *l = arg;
+
+        l->disconnected = !connected;
+        l->changed = true;
+        report_connection(connected);
+}
+
 /* Again after each change, until a signal. */
 static int watch(struct listing *l)
 {
-        struct portalock_callbacks callbacks = {.event = on_event};
-        int64_t shown_ms, due_ms;
+        struct portalock_callbacks callbacks = {.event = on_event, .connection = on_connection};
+        int64_t shown_ms, due_ms, timeout_ms;
         struct os_event e;
         int code = 0;
 
@@ -265,11 +281,15 @@ static int watch(struct listing *l)
         os_catch_signals();
         while (code == 0) {
                 l->changed = false;
-                code = show(l);
+                code = l->disconnected ? 0 : show(l);
                 shown_ms = os_now_ms();
                 do {
                         due_ms = shown_ms + (l->changed ? REDRAW_MS : REFRESH_MS) - os_now_ms();
-                        os_next_event(&e, portalock_fd(l->session), (portalock_events(l->session) & PORTALOCK_WRITABLE) != 0, due_ms > 0 ? due_ms : 0, 0);
+                        due_ms = due_ms > 0 ? due_ms : 0;
+                        timeout_ms = portalock_timeout(l->session);
+                        if (timeout_ms < 0 || timeout_ms > due_ms)
+                                timeout_ms = due_ms;
+                        os_next_event(&e, portalock_fd(l->session), (portalock_events(l->session) & PORTALOCK_WRITABLE) != 0, timeout_ms, 0);
                         if (e.kind == OS_SIGNAL)
                                 os_die_by(e.number);
                         if (portalock_process(l->session) != 0)

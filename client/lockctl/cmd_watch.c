@@ -54,11 +54,22 @@ static void on_event(void *arg, const struct portalock_event *e)
         fflush(stdout);
 }
 
+void report_connection(bool connected)
+{
+        complain(connected ? "a daemon is there again; what happened meanwhile was not seen" : "the daemon is gone; waiting for another");
+}
+
+static void on_connection(void *arg, bool connected)
+{
+        (void)arg;
+        report_connection(connected);
+}
+
 int cmd_watch(int argc, char **argv)
 {
         static const char shorts[] = ":J";
         static const struct option longs[] = {{"json", no_argument, NULL, 'J'}, {0}};
-        struct portalock_callbacks callbacks = {.event = on_event};
+        struct portalock_callbacks callbacks = {.event = on_event, .connection = on_connection};
         portalock_session *s;
         bool json = false;
         struct os_event e;

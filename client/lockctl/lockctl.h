@@ -21,7 +21,8 @@ enum {
         EXIT_NO_OUTPUT = 74,    /* what was to be printed did not arrive */
         EXIT_LOST = 75,         /* the lock was broken while the command ran */
         EXIT_PEER = 76,         /* the daemon broke off or does not speak our protocol */
-        EXIT_NOT_PERMITTED = 77
+        EXIT_NOT_PERMITTED = 77,
+        EXIT_DEADLOCK = 79      /* waiting would never end */
 };
 
 #define ANSWER_MS 10000 /* the longest that a question to the daemon may take */
@@ -81,6 +82,8 @@ int report_failure(portalock_session *s, const char *path);
 /* ---- session of a subcommand ---- */
 /* portalock_watch() for each path, for everything without any. */
 int watch_files(portalock_session *s, const char *const *paths, int count);
+/* For those who watch: the daemon has gone, or is there again. */
+void report_connection(bool connected);
 /* No arguments and options but those in `flags` ("force", NULL-ended): -1 to go on, else an exit code. found[i] is set for flags[i]. */
 int take_flags(int argc, char **argv, const char *const *flags, bool *found);
 /* Connect to a running daemon. NULL after a complaint, with *code; quiet: nothing is said and NULL means that none runs. */

@@ -20,6 +20,7 @@ const struct command commands[] = {
          "      --fd NUMBER          lock this descriptor, also before a command\n"
          "      --on-lost kill|warn  when the lock is broken: end the command (default) or only say so\n"
          "      --require-daemon     fail when no daemon can be had, instead of taking flock(2) directly\n"
+         "      --remove             remove FILE when COMMAND has ended, while it is still locked\n"
          "      --verbose            say what happens\n"
          "\n"
          "FILE is created if missing; a directory can be locked too. A NUMBER alone is a descriptor that the shell has open (exec 9>FILE): its lock stays\n"
@@ -27,7 +28,8 @@ const struct command commands[] = {
          "PORTALOCK_TOKEN and PORTALOCK_FILE in its environment. TERM, INT, HUP, QUIT, USR1 and USR2 reach it. Options behind FILE are its own.\n"
          "Called by the name flock, lockctl is flock(1).\n"
          "exit status: the command's, 128+N when signal N ended it or the wait; 1 (or -E) conflict, 64 usage, 65 the lock failed, 66 FILE cannot be\n"
-         "opened, 69 no daemon or the command cannot be executed, 71 out of resources, 73 FILE cannot be created, 75 the lock was broken\n",
+         "opened, 69 no daemon or the command cannot be executed, 71 out of resources, 73 FILE cannot be created, 75 the lock was broken,\n"
+         "79 waiting would never end, a deadlock\n",
          cmd_run},
         {"list", "[OPTION]... [FILE]...", "show who holds and who waits",
          "  -J, --json            one JSON document, always\n"

@@ -58,6 +58,18 @@ char *os_absolute(const char *path);
 /* Open without locking: 0 or errno. */
 int os_open_file(const char *path, int *fd);
 
+/* ---- run --remove (remove.c) ---- */
+
+/* What is there that cannot be removed as a lock file: "a directory", "a symbolic link"...; NULL: nothing, or a regular file. */
+const char *os_kept_kind(const char *path);
+enum os_removal {
+        OS_REMOVED,
+        OS_KEPT,                /* there is nothing of ours to remove: others have it locked, or the path names another file by now, or none */
+        OS_REMOVAL_FAILED       /* *why says why */
+};
+/* Unlink `path` if it names the file that is locked by `fd`, and nobody else has that locked. `shared`: our lock is shared, and stays so at least. */
+enum os_removal os_remove_locked(const char *path, int fd, bool shared, const char **why);
+
 /* ---- people and terminals (system.c) ---- */
 
 /* The user's name, or the number. */

@@ -245,6 +245,26 @@ static int report_conflict(portalock_session *s, const char *path)
         return EXIT_CONFLICT;
 }
 
+/* Who waits for what, round the circle. */
+static int report_deadlock(const char *path, const struct portalock_error_info *e)
+{
+        char who[200];
+        int i;
+
+        complain("%s: not locked, a deadlock: waiting would never end:", path);
+        for (i = 0; i < e->cycle_count; i++) {
+                const struct portalock_cycle_step *step = &e->cycle[i];
+                const char *end = i + 1 < e->cycle_count ? "," : "";
+
+                describe_process(who, sizeof who, step->command, step->client, step->pid, step->uid);
+                if (step->mode == 0)
+                        complain("  %s waits for what it runs%s", who, end);
+                else
+                        complain("  %s waits for %s (%s)%s", who, step->path[0] != '\0' ? step->path : "another file", step->mode == PORTALOCK_EX ? "LOCK_EX" : "LOCK_SH", end);
+        }
+        return EXIT_DEADLOCK;
+}
+
 static void complain_of(const char *path, const char *text)
 {
         if (path != NULL)
@@ -261,6 +281,8 @@ int report_failure(portalock_session *s, const char *path)
         case PORTALOCK_E_LOCK_FAILED:
         case PORTALOCK_E_TIMED_OUT:
                 return report_conflict(s, path);
+        case PORTALOCK_E_DEADLOCK:
+                return report_deadlock(path, e);
         case PORTALOCK_E_OS:
                 complain("%s", e->text);
                 return code_of_errno(e->os_errno, e->syscall);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define CONNECT_GRACE_MS 1000   /* beyond -w, as the library waits for an answer */
 #define KILL_AFTER_MS 5000      /* a command whose lock was broken has so long to end */
 
 struct run {
@@ -27,7 +28,8 @@ struct run {
         int signal;             /* that came while it waited */
         struct waiting waiting;
         int64_t child, kill_at_ms;
-        bool lost;
+        int64_t connect_until_ms;       /* -1: the library's own limit is enough */
+        bool lost, disconnected;
 };
 
 static const char *name_of(const struct run_options *o)
@@ -90,9 +92,26 @@ static void on_lost(void *arg, portalock_file *f, const char *by)
         r->kill_at_ms = os_now_ms() + KILL_AFTER_MS;
 }
 
+static void on_connection(void *arg, bool connected)
+{
+        struct run *r = arg;
+
+        r->disconnected = !connected;
+        if (r->o->verbose && !r->o->is_flock)
+                complain(connected ? "%s: a daemon is there again" : "%s: the daemon is gone; looking for another, or starting one", name_of(r->o));
+}
+
 static int64_t sooner(int64_t a, int64_t b)
 {
         return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+/* A daemon that is stopped takes connections, and says nothing. */
+static int64_t left_to_connect(const struct run *r)
+{
+        int64_t left = r->connect_until_ms - os_now_ms();
+
+        return r->connect_until_ms < 0 || r->file != NULL ? -1 : left > 0 ? left : 0;
 }
 
 /* Until r->over. The first signal takes the request back; one more ends us at once. */
@@ -102,10 +121,14 @@ static void wait_over(struct run *r)
 
         for (;;) {
                 (void)portalock_process(r->session);
+                if (left_to_connect(r) == 0 && !r->over) {
+                        r->over = true;
+                        r->result = PORTALOCK_E_CONNECTION;
+                }
                 if (r->over)
                         return;
                 os_next_event(&e, portalock_fd(r->session), (portalock_events(r->session) & PORTALOCK_WRITABLE) != 0,
-                              sooner(portalock_timeout(r->session), waiting_show(&r->waiting)), 0);
+                              sooner(sooner(portalock_timeout(r->session), waiting_show(&r->waiting)), left_to_connect(r)), 0);
                 if (e.kind != OS_SIGNAL)
                         continue;
                 waiting_end(&r->waiting);
@@ -123,7 +146,7 @@ static int open_or_attach(struct run *r)
 
 static int lock_by_daemon(struct run *r)
 {
-        struct portalock_callbacks callbacks = {.waiting = on_waiting, .lost = on_lost};
+        struct portalock_callbacks callbacks = {.waiting = on_waiting, .lost = on_lost, .connection = on_connection};
         const struct run_options *o = r->o;
         /* A descriptor's lock stays with it, when we have long ended. */
         int flags = o->flags | (o->path == NULL && o->command == NULL ? PORTALOCK_DETACH : 0), e;
@@ -131,6 +154,7 @@ static int lock_by_daemon(struct run *r)
         e = portalock_connect_start(o->command != NULL ? base_name(o->command[0]) : NULL, 0, on_connected, r, &r->session);
         if (e != 0)
                 return e;
+        r->connect_until_ms = o->timeout_ms > 0 ? os_now_ms() + o->timeout_ms + CONNECT_GRACE_MS : -1;
         wait_over(r);
         if (r->result != 0)
                 return r->result;
@@ -163,13 +187,15 @@ static bool is_absence(int e)
         return e == PORTALOCK_E_NO_DAEMON || e == PORTALOCK_E_CONNECTION || e == PORTALOCK_E_SHUTTING_DOWN;
 }
 
+static const char silent[] = "the daemon does not answer";
+
 /* ---- refusals ---- */
 
 static int conflict(const struct run *r, bool timed_out)
 {
         if (r->o->is_flock && r->o->verbose)
                 complain(timed_out ? "timeout while waiting to get lock" : "failed to get lock");
-        else if (!r->o->is_flock && r->session != NULL)
+        else if (!r->o->is_flock && r->session != NULL && !r->disconnected)
                 (void)report_failure(r->session, name_of(r->o));
         else if (!r->o->is_flock)
                 complain(timed_out ? "%s: the time ran out, still held by somebody else" : "%s: held by somebody else; without -n, or with a longer -w, it waits",
@@ -196,6 +222,10 @@ static int refused(const struct run *r, int e)
                 return conflict(r, e == PORTALOCK_E_TIMED_OUT);
         if (e == PORTALOCK_E_OS)
                 return system_failure(r, strcmp(info->syscall, "open") == 0, info->os_errno);
+        if (e == PORTALOCK_E_CONNECTION && info->code == 0) {
+                complain("%s: %s", name_of(r->o), silent);
+                return EXIT_PEER;
+        }
         return report_failure(r->session, name_of(r->o));
 }
 
@@ -265,6 +295,16 @@ static void on_event(struct run *r, const struct os_event *e)
         }
 }
 
+/* For a long time there has been no daemon. Our descriptor bears the lock all the same. */
+static bool goes_on_listening(struct run *r)
+{
+        if (portalock_process(r->session) == 0)
+                return true;
+        if (!r->lost && !r->o->is_flock)
+                complain("%s: %s", name_of(r->o), portalock_error(r->session)->text);
+        return false;
+}
+
 static int run_command(struct run *r)
 {
         struct os_event e = {.kind = OS_TIME};
@@ -278,7 +318,7 @@ static int run_command(struct run *r)
                 return not_run(r, (int)-r->child);
         for (;;) {
                 /* A daemon that dies takes nothing with it: our descriptor bears the lock. */
-                listens = listens && portalock_process(r->session) == 0;
+                listens = listens && goes_on_listening(r);
                 timeout = listens ? portalock_timeout(r->session) : -1;
                 if (r->kill_at_ms > 0)
                         timeout = sooner(timeout, r->kill_at_ms > os_now_ms() ? r->kill_at_ms - os_now_ms() : 0);
@@ -287,7 +327,34 @@ static int run_command(struct run *r)
                         break;
                 on_event(r, &e);
         }
+        r->child = 0;           /* its pid may be somebody else's from now on */
         return r->lost && !r->o->warn_when_lost ? EXIT_LOST : e.number;
+}
+
+/* ---- --remove ---- */
+
+/* Others may share the lock: only who is the last of them can have it alone. The daemon is asked, since a share that is lost on the way is told there. */
+static bool has_alone(struct run *r)
+{
+        if (portalock_mode(r->file) == PORTALOCK_EX)
+                return true;
+        r->over = false;
+        if (portalock_lock_start(r->file, PORTALOCK_EX | PORTALOCK_NB, 0, on_locked, r) != 0)
+                return false;
+        wait_over(r);
+        return r->result == 0;
+}
+
+/* While the lock is held; when this has failed the file stays, which harms nobody. */
+static void remove_file(struct run *r)
+{
+        bool alive = r->session != NULL && portalock_process(r->session) == 0, shared = (r->o->flags & PORTALOCK_SH) != 0;
+        const char *why = NULL;
+
+        if (r->lost || (alive && !has_alone(r)) || r->lost)
+                return;
+        if (os_remove_locked(r->o->path, r->fd, shared && !alive, &why) == OS_REMOVAL_FAILED)
+                complain("%s: not removed: %s", r->o->path, why);
 }
 
 /* -F: the command takes our place, and inherits the connection: it stays in the list. */
@@ -314,6 +381,8 @@ static int act(struct run *r, int64_t began_us)
         flush_output();
         tell_command(r);
         code = r->o->no_fork ? become_command(r) : run_command(r);
+        if (r->o->remove)
+                remove_file(r);
         if (r->o->path == NULL || r->session != NULL)
                 return code;
         close(r->fd);
@@ -356,7 +425,7 @@ int run_all(const struct run_options *o)
         } else if (e != 0) {
                 char why[512];
 
-                snprintf(why, sizeof why, "%s", portalock_error(r.session)->text);
+                snprintf(why, sizeof why, "%s", portalock_error(r.session)->code != 0 ? portalock_error(r.session)->text : silent);
                 leave(&r);
                 code = lock_directly(&r, began_us / 1000, why);
         }

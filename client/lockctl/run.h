@@ -12,7 +12,7 @@ struct run_options {
         int flags;              /* PORTALOCK_SH or PORTALOCK_EX, perhaps with NB */
         int64_t timeout_ms;     /* -1: for ever */
         int conflict_code;
-        bool unlock, close_in_command, no_fork, verbose, require_daemon, warn_when_lost;
+        bool unlock, close_in_command, no_fork, verbose, require_daemon, warn_when_lost, remove;
         const char *path;       /* NULL: the descriptor */
         int fd;                 /* -1: by path */
         char **command;         /* NULL: none */

@@ -1,6 +1,7 @@
 /* The options of run, which are those of flock(1) and a few of our own. Both names share one grammar; what they say of mistakes differs. */
 #include "lockctl.h"
 
+#include "os.h"
 #include "run.h"
 
 #include <errno.h>
@@ -13,13 +14,14 @@
 
 #define SECONDS_MAX 1e9 /* 31 years */
 
-enum { REQUIRE_DAEMON = 256, VERBOSE, DESCRIPTOR, ON_LOST, UNSUPPORTED };
+enum { REQUIRE_DAEMON = 256, VERBOSE, DESCRIPTOR, ON_LOST, REMOVE, UNSUPPORTED };
 
 /* '+': options after FILE belong to the command. ':': we say ourselves what is wrong; as flock getopt does, in its words. */
 static const char shorts[] = "+:sexnuoFw:E:hV";
 static const char flock_shorts[] = "+sexnuoFw:E:hV";
 
 static const struct option longs[] = {
+        {"remove", no_argument, NULL, REMOVE},
         {"shared", no_argument, NULL, 's'},
         {"exclusive", no_argument, NULL, 'x'},
         {"unlock", no_argument, NULL, 'u'},
@@ -41,6 +43,7 @@ static const struct option longs[] = {
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {0}};
+static const struct option *const flock_longs = longs + 1;      /* it does not remove */
 
 static const char flock_usage[] =
         "\n"
@@ -215,6 +218,9 @@ static int take_option(struct run_options *o, int c, char **argv, int *mode, boo
                         return mistake(o, "--on-lost takes kill or warn, not '%s'", optarg);
                 o->warn_when_lost = strcmp(optarg, "warn") == 0;
                 break;
+        case REMOVE:
+                o->remove = true;
+                break;
         case UNSUPPORTED:
                 return mistake(o, "locks by fcntl(2) and on ranges (--fcntl, --start, --length) are not supported: only flock(2) on whole files");
         case 'h':
@@ -266,6 +272,20 @@ static int take_words(struct run_options *o, int count, char **words)
         return -1;
 }
 
+static int check_remove(const struct run_options *o)
+{
+        const char *kind;
+
+        if (o->path == NULL)
+                return mistake(o, "--remove needs the FILE's name: a descriptor has none to remove");
+        if (o->unlock)
+                return mistake(o, "--remove and --unlock do not go together: only whoever has the lock may remove the file");
+        if (o->no_fork)
+                return mistake(o, "--remove and --no-fork do not go together: nobody would be there to remove the file when the command has ended");
+        kind = os_kept_kind(o->path);
+        return kind != NULL ? mistake(o, "'%s' is %s; --remove is for regular files", o->path, kind) : -1;
+}
+
 int run_parse(int argc, char **argv, bool is_flock, struct run_options *o)
 {
         int mode = PORTALOCK_EX, c, code;
@@ -279,7 +299,7 @@ int run_parse(int argc, char **argv, bool is_flock, struct run_options *o)
         }
         /* Behind --fd NUMBER, -c is no option but the beginning of the words. */
         while (!(o->fd >= 0 && optind < argc && is_shell_word(argv[optind])) &&
-               (c = getopt_long(argc, argv, is_flock ? flock_shorts : shorts, longs, NULL)) != -1) {
+               (c = getopt_long(argc, argv, is_flock ? flock_shorts : shorts, is_flock ? flock_longs : longs, NULL)) != -1) {
                 code = take_option(o, c, argv, &mode, &nonblock);
                 if (code >= 0)
                         return code;
@@ -287,6 +307,8 @@ int run_parse(int argc, char **argv, bool is_flock, struct run_options *o)
         if (o->no_fork && o->close_in_command)
                 return mistake(o, "the --no-fork and --close options are incompatible");
         code = take_words(o, argc - optind, argv + optind);
+        if (code < 0 && o->remove)
+                code = check_remove(o);
         if (code >= 0)
                 return code;
         o->flags = mode | (nonblock ? PORTALOCK_NB : 0);

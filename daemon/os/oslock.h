@@ -41,10 +41,11 @@ typedef void oslock_done(void *arg, uint64_t op, enum oslock_result result, int 
  * Try `op` once, off the loop, without waiting for the lock, and say the outcome by oslock_pool_tried(); `fd` stays open until then. Returns 0 or
  * -ENOMEM (then nothing is said).
  */
-typedef int oslock_try_elsewhere(void *arg, uint64_t op, int fd, enum oslock_mode mode);
+typedef int oslock_try_elsewhere(void *arg, uint64_t op, int fd, enum oslock_mode mode, uint64_t user);
 
 /*
- * At most `threads` waits have a thread; the others are tried again and again, ever more seldom, and the oldest of them gets the next free thread.
+ * At most `threads` waits have a thread, and a quarter of them at most those of one user; the others are tried again and again, ever more seldom, and the
+ * oldest of them whose user has a share left gets the next free thread.
  * `elsewhere` NULL: the tries are made on the loop, so the files must be such that flock(2) answers at once. NULL when out of memory or resources.
  */
 struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock_done *done, oslock_try_elsewhere *elsewhere, void *arg);
@@ -56,9 +57,9 @@ void oslock_pool_destroy(struct oslock_pool *p);
 
 /*
  * Wait until `mode` is taken on `fd` (borrowed: must stay open until the answer). `yields`: it is the turn of others; whoever has been waiting in the kernel goes
- * first even if the lock is free by now. Returns 0 or -ENOMEM (then there is no answer).
+ * first even if the lock is free by now. `user`: for whose share of the threads it counts; 0: nobody's. Returns 0 or -ENOMEM (then there is no answer).
  */
-int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mode, bool yields);
+int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mode, bool yields, uint64_t user);
 /* End the wait `op` as soon as possible; unknown ops are ignored (their answer may be on its way). */
 void oslock_cancel(struct oslock_pool *p, uint64_t op);
 /* The outcome of a try elsewhere: TAKEN, BUSY or FAILED. */

@@ -15,16 +15,24 @@ typedef struct uv_loop_s uv_loop_t;
 
 struct outside_holder {
         uint64_t device, inode;
-        int64_t pid;            /* the last process that locked through the description; 0 unknown */
-        bool ours;              /* that process is this daemon */
+        int64_t pid;            /* one that has it, or at least the last one that locked through its description; 0 unknown */
+        bool ours;              /* it was locked by this daemon; `pid` is whoever else was found to have it */
+        bool gone;              /* it was locked by a process that has ended */
         bool exclusive;
         char command[PEER_COMMAND_BYTES];
 };
 
 struct outside;
 
-/* `refreshed` runs on the loop after each look. */
-struct outside *outside_create(uv_loop_t *loop, void (*refreshed)(void *arg), void *arg);
+/* All run on the loop. */
+struct outside_hooks {
+        void (*refreshed)(void *arg);   /* after each look */
+        /* How many locks (open file descriptions) the daemon has on that file for its clients: who has the others is looked for. */
+        size_t (*bearers_held)(void *arg, uint64_t device, uint64_t inode);
+        /* Does anybody hold, wait for or list that file? */
+        bool (*asked_for)(void *arg, uint64_t device, uint64_t inode);
+};
+struct outside *outside_create(uv_loop_t *loop, const struct outside_hooks *hooks, void *arg);
 /* Waits for a look under way; the loop must run once more. */
 void outside_destroy(struct outside *o);
 

@@ -11,7 +11,7 @@ struct peer {
         int64_t pid;            /* 0: unknown (another pid namespace) */
         int64_t uid;
         uint64_t started;       /* start time of that process: tells it from one that got its pid later; 0 unknown */
-        char command[PEER_COMMAND_BYTES];       /* as it was called when last asked; "" unknown */
+        char command[PEER_COMMAND_BYTES];       /* as it was called when last asked; "" unknown, or gone before it was asked */
 };
 
 /* Ask the system about the peer of `fd`. Returns 0 or -errno. */
@@ -23,7 +23,11 @@ void peer_refresh(struct peer *p);
 /* The name and start time of a process; false when there is none. */
 bool peer_process(int64_t pid, char *command, uint64_t *started);
 
-/* May this peer use a daemon that runs as `uid` for its own user? */
+/* May this peer use, or stop, a daemon that runs as `uid` for its own user? */
 bool peer_allowed(const struct peer *p, int64_t uid);
+
+/* Is this uid somebody? 65534 stands for all whom this user namespace does not know, and so is not even itself. */
+bool peer_is_known(const struct peer *p);
+bool peer_same_user(const struct peer *a, const struct peer *b);
 
 #endif

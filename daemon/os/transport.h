@@ -44,6 +44,9 @@ struct transport_group *transport_group_create(uv_loop_t *loop);
 /* After all its transports are destroyed; the loop must run once more. */
 void transport_group_destroy(struct transport_group *g);
 
+/* Keep back all that is sent on any of its connections until it is let go. What has been handed to the system is gone. */
+void transport_group_hold(struct transport_group *g, bool on);
+
 /* Takes over the connected descriptor `fd` (closed on failure too). NULL when out of memory. Reading starts at once. */
 struct transport *transport_create(struct transport_group *g, int fd, const struct transport_events *events, void *arg);
 void transport_destroy(struct transport *t);

@@ -15,6 +15,8 @@ static const char *check_holders(const struct resource *r)
                 last = h->id;
                 if (h->bearer->trial == h && (h->upgrade == NULL || h->bearer->shared))
                         return "one holds who was not granted it and does not wait for it either";
+                if (h->records->id != h->session)
+                        return "a lock is in another session's records";
                 if (h->upgrade != NULL && h->upgrade->upgrade != h)
                         return "a holder's upgrade is not its own";
                 if (h->resource != r)
@@ -32,10 +34,13 @@ static const char *check_holders(const struct resource *r)
 static const char *check_queue(const struct table *t, const struct resource *r)
 {
         const struct request *q, *head = TAILQ_FIRST(&r->queue), *before = NULL;
-        size_t waiters = 0;
+        size_t waiters = 0, leading = 0;
 
         TAILQ_FOREACH(q, &r->queue, entry) {
                 waiters++;
+                leading += !q->records->concurrent && (q->records->places > 1 || q->records->parent != NULL);
+                if (!q->queued || q->records->id != q->session)
+                        return "a request is in another session's records, or does not know that it is queued";
                 if (q->state != REQUEST_WAITING)
                         return "a ghost stands in a queue";
                 if (q->upgrade != NULL && q != head)
@@ -44,7 +49,8 @@ static const char *check_queue(const struct table *t, const struct resource *r)
                         return "one that may not wait stands behind one that does";
                 if (q->nonblock && (r->op == NULL || (r->op->op_waits && !r->op->op_cancelled)))
                         return "one that may not wait waits for more than the end of an operation";
-                if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms)
+                /* With groups the one that was between them may have left. */
+                if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms && before->group == 0 && q->group == 0)
                         return "an older request stands behind a younger one";
                 if (q->deadline_ms <= t->now_ms)
                         return "a deadline has passed and nobody was told";
@@ -52,6 +58,8 @@ static const char *check_queue(const struct table *t, const struct resource *r)
                         return "a bearer is queued behind its own waiters";
                 before = q;
         }
+        if (leading != r->leading)
+                return "a count of waiters that lead on is wrong";
         if (waiters != r->waiter_count)
                 return "a count of waiters differs from its list";
         if (r->moved || r->touched)
@@ -66,8 +74,94 @@ static const char *check_queue(const struct table *t, const struct resource *r)
         return NULL;
 }
 
+static const char *check_session(const struct session_records *s)
+{
+        const struct session_records *child;
+        size_t places = 0, records = s->introduced;
+        const struct request *q;
+        const struct holder *h;
+
+        LIST_FOREACH(h, &s->holders, of_session) {
+                places++;
+                records++;
+        }
+        LIST_FOREACH(q, &s->requests, of_session) {
+                places += q->queued;
+                records++;
+        }
+        LIST_FOREACH(child, &s->children, of_parent) {
+                records++;
+                if (child->parent != s)
+                        return "a child has another parent";
+        }
+        return places != s->places || records != s->count || records == 0 ? "a count of a session's records is wrong" : NULL;
+}
+
+/*
+ * No circle among those who wait: take away whoever waits for nobody that is left, until all are gone or nobody can be taken. This goes forwards, from
+ * each to those it waits for, and looks at everybody; the detection (waitgraph.c) goes the other way. `found` serves as the mark of those who are left.
+ */
+#define LEFT UINT64_MAX
+
+static bool waits_for_one_left(const struct request *w)
+{
+        const struct request *p, *upgrade = w->resource->upgrader;
+        const struct holder *h;
+
+        TAILQ_FOREACH(h, &w->resource->holders, entry) {
+                bool will_be_exclusive = upgrade != NULL && upgrade != w && !h->bearer->shared && h->bearer == upgrade->bearer;
+
+                if (h->records->found == LEFT && (waits_for_holder(w, h) || (will_be_exclusive && !w->nonblock)))
+                        return true;
+        }
+        for (p = TAILQ_FIRST(&w->resource->queue); p != w; p = TAILQ_NEXT(p, entry))
+                if (p->records->found == LEFT && waits_for_request(w, p))
+                        return true;
+        return false;
+}
+
+static bool is_stuck(const struct session_records *s)
+{
+        const struct session_records *child;
+        const struct request *w;
+
+        LIST_FOREACH(child, &s->children, of_parent)
+                if (child->found == LEFT)
+                        return true;
+        LIST_FOREACH(w, &s->requests, of_session)
+                if (w->queued && waits_for_one_left(w))
+                        return true;
+        return false;
+}
+
+static const char *check_waiting(const struct table *t)
+{
+        struct session_records *s;
+        bool taken = true, left = false;
+
+        for (s = t->sessions; s != NULL; s = s->hh.next)
+                s->found = s->concurrent ? 0 : LEFT;
+        while (taken) {
+                taken = left = false;
+                for (s = t->sessions; s != NULL; s = s->hh.next) {
+                        if (s->found != LEFT)
+                                continue;
+                        if (is_stuck(s)) {
+                                left = true;
+                        } else {
+                                s->found = 0;
+                                taken = true;
+                        }
+                }
+        }
+        for (s = t->sessions; s != NULL; s = s->hh.next)
+                s->found = 0;
+        return left ? "sessions wait in a circle, and nobody was told" : NULL;
+}
+
 const char *table_check(const struct table *t)
 {
+        const struct session_records *s;
         const struct resource *r;
         const struct bearer *b;
         const char *wrong;
@@ -84,6 +178,14 @@ const char *table_check(const struct table *t)
                 waiting += r->waiter_count;
                 bearing += r->bearer_count;
         }
+        for (s = t->sessions; s != NULL; s = s->hh.next) {
+                wrong = check_session(s);
+                if (wrong != NULL)
+                        return wrong;
+        }
+        wrong = check_waiting(t);
+        if (wrong != NULL)
+                return wrong;
         for (b = t->bearers; b != NULL; b = b->hh.next) {
                 if (b->users == 0)
                         return "a bearer without users was not dropped";
@@ -100,6 +202,10 @@ const char *table_check(const struct table *t)
         }
         if (bearing != 0 || held != locks)
                 return "a count of bearers or of their holders is wrong";
+        if (HASH_CNT(by_id, t->locks) != locks + 1)
+                return "a lock cannot be found by its id";
+        if (HASH_CNT(hh, t->owners) != locks + 1)
+                return "a lock cannot be found by its owner";
         if (resources != t->counts.resources || locks != t->counts.locks || waiting != t->counts.waiting)
                 return "a gauge differs from what it counts";
         return NULL;

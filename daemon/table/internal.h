@@ -1,4 +1,5 @@
-/* The table's inside: what its files share. store.c keeps the records, queue.c decides who is next, step.c is the door, look.c and check.c only look. */
+/* The table's inside: what its files share. store.c keeps the records, queue.c decides who is next, waitgraph.c who would
+ * wait for ever, reclaim.c what was held before, step.c is the door, look.c and check.c only look. */
 #ifndef TABLE_INTERNAL_H
 #define TABLE_INTERNAL_H
 
@@ -33,6 +34,7 @@ struct holder {
         table_id id;
         struct resource *resource;
         struct bearer *bearer;
+        struct session_records *records;        /* of its session */
         struct owner owner;
         uint64_t session, token;
         int64_t handle, since_ms;
@@ -51,8 +53,9 @@ struct request {
         enum request_state state;
         struct resource *resource;
         struct bearer *bearer;
+        struct session_records *records;        /* of its session */
         struct owner owner;                     /* passed: (bearer, 0): the description itself may wait only once */
-        uint64_t session, cookie;
+        uint64_t session, cookie, group;
         int64_t handle, since_ms, deadline_ms;
         enum table_mode mode;
         bool nonblock, detach, queued_before;   /* queued_before: FX_WAITING was said */
@@ -60,6 +63,9 @@ struct request {
         struct holder *reserve;                 /* the record of its grant to be, allocated beforehand */
         bool op_waits, op_fresh, op_cancelled;  /* of the resource's operation, if it is this one's */
         bool in_hand;                           /* the kernel has given it the lock already; only ever the head */
+        bool queued;                            /* it stands in the queue */
+        uint64_t entered;                       /* grows: the newest request of a circle has the largest */
+        uint64_t swept[2];                      /* searches of the wait-for graph that were here; see waitgraph.c */
         int64_t retry_ms, retry_step_ms;        /* an upgrade blocked by outsiders; TABLE_NEVER: none due */
         size_t heap_index;                      /* 0: not in the heap */
         TAILQ_ENTRY(request) entry;             /* of the resource's queue */
@@ -74,6 +80,7 @@ struct resource {
         TAILQ_HEAD(waiters, request) queue;
         size_t holder_count, exclusive_count, waiter_count;
         size_t bearer_count;                    /* of those who hold */
+        size_t leading;                         /* waiters whose sessions may have others waiting for them elsewhere */
         struct request *op;                     /* whose OS operation is under way: one at a time */
         struct request *upgrader;
         unsigned streak;                        /* hand-overs in a row */
@@ -85,11 +92,26 @@ struct resource {
         UT_hash_handle hh;
 };
 
+/* Why one session waits for another; see waitgraph.c. */
+struct way {
+        struct request *by;                     /* its request; NULL: it is the parent */
+        struct request *behind;                 /* stands before that one in the queue; NULL: a lock is held */
+        struct session_records *whom;
+};
+
 struct session_records {
         uint64_t id;
         LIST_HEAD(, holder) holders;
         LIST_HEAD(, request) requests;
-        size_t count;
+        size_t count;                           /* holders, requests, children, and one if it `introduced` itself */
+        size_t places;                          /* holders and places in queues */
+        bool introduced, concurrent;
+        struct session_records *parent;
+        LIST_HEAD(, session_records) children;
+        LIST_ENTRY(session_records) of_parent;
+        uint64_t found;                         /* by this search */
+        struct way way;
+        struct session_records *next_found;
         UT_hash_handle hh;
 };
 
@@ -108,19 +130,25 @@ struct slots {
 struct table {
         struct resource *resources;
         struct bearer *bearers;
-        struct holder *owners, *locks;
+        struct holder *owners, *locks;          /* never empty: */
+        struct holder anchor;
         struct request *waiting;
         struct session_records *sessions;
         struct slots request_slots, resource_slots;
         struct request **heap;  /* [1, heap_count] */
         size_t heap_count, heap_cap;
-        uint64_t last_number;
+        uint64_t last_number, last_entered, last_search;
+        struct table_cycle_step cycle[TABLE_CYCLE_MAX];
+        bool cycle_first[TABLE_CYCLE_MAX];      /* here one begins */
+        size_t cycle_count;     /* of this event */
+        size_t visits;          /* what the searches of this event cost */
         struct table_counts counts;
         /* While stepping. */
         struct table_effects *fx;
         int64_t now_ms;
         uint64_t clock_us;
         table_id arrived;       /* the request that this event brought */
+        size_t cycle_at;        /* of the reply that is being made */
         /* Where the last look at holders and waiters was: makes walks by index cheap. */
         struct {
                 const struct resource *resource;
@@ -145,9 +173,15 @@ void store_drop_bearer(struct table *t, struct bearer *b);                      
 struct session_records *store_session(struct table *t, uint64_t id);            /* found or made */
 struct session_records *store_find_session(const struct table *t, uint64_t id);
 void store_leave_session(struct table *t, uint64_t id);                         /* one record less; freed with the last */
+bool store_init_holders(struct table *t);                                       /* false: no memory */
 struct holder *store_holder(const struct table *t, const struct owner *o);
 struct holder *store_lock(const struct table *t, table_id id);
 struct request *store_waiting(const struct table *t, const struct owner *o);
+/* What `s` says of itself. False: no memory, nothing changed. */
+bool store_introduce(struct table *t, uint64_t id, uint64_t parent, bool concurrent);
+void store_take_leave(struct table *t, struct session_records *s);     /* it has no parent and no children any more */
+bool store_leads(const struct session_records *s);
+void store_queued(struct request *q, bool queued);                     /* it has entered the queue, or left it */
 /* A waiting request with its reserve and a session; does not enter the queue. NULL: no memory. */
 struct request *store_request(struct table *t, struct resource *r, struct bearer *b, const struct table_event *ev);
 void store_free_request(struct table *t, struct request *q);
@@ -178,6 +212,26 @@ void queue_downgrade(struct table *t, struct holder *h);
 void queue_end_trial(struct table *t, struct holder *h);
 /* Reply GRANTED for a lock that exists (relock) and end the request. */
 void queue_regrant(struct table *t, struct request *q, struct holder *h);
+
+/* ---- reclaim.c ---- */
+/* Answer a claim, which never queues; the request ends. `other`: the one that waits with the same description, or NULL. */
+void reclaim(struct table *t, struct request *q, const struct request *other, const struct table_event *ev);
+
+/* ---- step.c ---- */
+/* Answer a request that never entered the queue, and end it. */
+void refuse_request(struct table *t, struct request *q, const struct table_event *ev, enum table_outcome outcome);
+
+/* ---- waitgraph.c ---- */
+/*
+ * Others may wait for `s` who did not before, or it for others. If it is part of a circle: the newest request of that, which is to be refused; its
+ * cycle is kept for the reply. NULL: there is none.
+ */
+struct request *waitgraph_victim(struct table *t, struct session_records *s);
+/* The cycle of an upgrade that finds another before it. */
+void waitgraph_two_upgrades(struct table *t, const struct request *second, const struct request *first);
+/* Does `w` wait for the holder `h`, or for one that stands before it, `p`, to have had its turn? */
+bool waits_for_holder(const struct request *w, const struct holder *h);
+bool waits_for_request(const struct request *w, const struct request *p);
 
 struct table_effect *emit(struct table *t, enum table_effect_kind kind);
 uint64_t next_token(struct table *t);

@@ -12,6 +12,26 @@ bool table_knows(const struct table *t, struct table_key key)
         return store_find_resource(t, key) != NULL;
 }
 
+bool table_knows_session(const struct table *t, uint64_t session)
+{
+        return store_find_session(t, session) != NULL;
+}
+
+bool table_cycle(const struct table *t, size_t at, size_t i, struct table_cycle_step *out)
+{
+        size_t first = at - 1;
+
+        if (at == 0 || first + i >= t->cycle_count || (i > 0 && t->cycle_first[first + i]))
+                return false;
+        *out = t->cycle[first + i];
+        return true;
+}
+
+size_t table_search_visits(const struct table *t)
+{
+        return t->visits;
+}
+
 bool table_lock(const struct table *t, table_id lock, struct table_holder *out, struct table_key *key)
 {
         const struct holder *h = store_lock(t, lock);
@@ -76,16 +96,6 @@ bool table_walk(const struct table *t, uint64_t *cursor, struct table_key *key)
                 return true;
         }
         return false;
-}
-
-bool table_first(const struct table *t, struct table_key key, uint64_t *cursor)
-{
-        const struct resource *r = store_find_resource(t, key);
-
-        if (r == NULL)
-                return false;
-        *cursor = r->slot & 0xffffffu;  /* the slot's place in the walk: an id without its generation */
-        return true;
 }
 
 /* The cursors are a memory of the last look, no part of the table's state. */

@@ -65,7 +65,7 @@ void queue_insert(struct table *t, struct request *q)
         } else {
                 /* By age; usually it is the youngest. */
                 TAILQ_FOREACH_REVERSE(other, &r->queue, waiters, entry) {
-                        if (other->upgrade != NULL || other->since_ms <= q->since_ms)
+                        if (other->upgrade != NULL || other->since_ms <= q->since_ms || other->group != q->group)
                                 break;
                         before = other;
                 }
@@ -75,6 +75,8 @@ void queue_insert(struct table *t, struct request *q)
                         TAILQ_INSERT_TAIL(&r->queue, q, entry);
         }
         r->waiter_count++;
+        q->entered = ++t->last_entered;
+        store_queued(q, true);
         t->counts.waiting++;
         heap_update(t, q);
         other = TAILQ_NEXT(q, entry);
@@ -94,6 +96,7 @@ void queue_leave(struct table *t, struct request *q)
         r->moved |= TAILQ_NEXT(q, entry) != NULL;
         TAILQ_REMOVE(&r->queue, q, entry);
         r->waiter_count--;
+        store_queued(q, false);
         t->counts.waiting--;
         heap_remove(t, q);
         if (q->upgrade != NULL) {
@@ -114,6 +117,7 @@ static struct table_effect *reply(struct table *t, const struct request *q, enum
         fx->mode = q->mode;
         fx->waited_ms = t->now_ms - q->since_ms;
         fx->error = error;
+        fx->cycle = outcome == OUT_DEADLOCK ? t->cycle_at : 0;
         return fx;
 }
 
@@ -240,7 +244,8 @@ static void grant_upgrade(struct table *t, struct request *q)
 void queue_regrant(struct table *t, struct request *q, struct holder *h)
 {
         reply_granted(t, q, h, h->bearer->trial != h)->relock = true;
-        h->bearer->trial = NULL;
+        if (h->bearer->trial == h)
+                h->bearer->trial = NULL;
         store_drop_bearer(t, q->bearer);
         if (q->detach)
                 detach(t, h);

@@ -6,7 +6,12 @@
 
 struct table *table_create(void)
 {
-        return calloc(1, sizeof(struct table));
+        struct table *t = calloc(1, sizeof *t);
+
+        if (t == NULL || store_init_holders(t))
+                return t;
+        table_destroy(t);
+        return NULL;
 }
 
 struct table_effect *emit(struct table *t, enum table_effect_kind kind)
@@ -19,7 +24,7 @@ struct table_effect *emit(struct table *t, enum table_effect_kind kind)
                 struct table_effect *grown = realloc(fx->items, cap * sizeof *grown);
 
                 if (grown == NULL)
-                        abort();        /* an effect is a promise; see table_step() */
+                        abort();        /* only when `fx` was not what table_step() asks for: see room_for_effects() */
                 fx->items = grown;
                 fx->cap = cap;
         }
@@ -29,10 +34,49 @@ struct table_effect *emit(struct table *t, enum table_effect_kind kind)
         return e;
 }
 
+/*
+ * An effect is a promise: a step cannot fail half-way for want of room. So the room that any step may need comes with the requests. Of each record that there
+ * is (a lock, a request, an operation) a step makes four effects at most, and four more of each file. Memory that is not written to costs nothing but
+ * addresses, so the room is made anew rather than grown, which would copy it.
+ */
+static bool room_for_effects(struct table *t)
+{
+        const struct table_counts *n = &t->counts;
+        struct table_effects *fx = t->fx;
+        size_t need = fx->count + TABLE_EFFECTS_FIRST + 4 * (n->locks + n->waiting + n->os_ops + 2) + 4 * (n->resources + 1);
+        size_t cap = need * 2;
+        struct table_effect *items;
+
+        if (need <= fx->cap)
+                return true;
+        items = malloc(cap * sizeof *items);
+        if (items == NULL)
+                return false;
+        if (fx->count > 0)
+                memcpy(items, fx->items, fx->count * sizeof *items);
+        free(fx->items);
+        fx->items = items;
+        fx->cap = cap;
+        return true;
+}
+
 uint64_t table_next_number(struct table *t, uint64_t clock_us)
 {
+        if (clock_us > TABLE_CLOCK_MAX)
+                clock_us = TABLE_CLOCK_MAX;
         t->last_number = clock_us > t->last_number ? clock_us : t->last_number + 1;
         return t->last_number;
+}
+
+uint64_t table_last_number(const struct table *t)
+{
+        return t->last_number;
+}
+
+void table_raise_numbers(struct table *t, uint64_t floor)
+{
+        if (floor > t->last_number)
+                t->last_number = floor;
 }
 
 uint64_t next_token(struct table *t)
@@ -49,10 +93,10 @@ static void refuse(struct table *t, const struct table_event *ev, enum table_out
         fx->cookie = ev->cookie;
         fx->key = ev->key;
         fx->mode = ev->mode;
+        fx->cycle = outcome == OUT_DEADLOCK ? t->cycle_at : 0;
 }
 
-/* Ends a request that never entered the queue. */
-static void refuse_request(struct table *t, struct request *q, const struct table_event *ev, enum table_outcome outcome)
+void refuse_request(struct table *t, struct request *q, const struct table_event *ev, enum table_outcome outcome)
 {
         refuse(t, ev, outcome);
         store_drop_bearer(t, q->bearer);
@@ -88,12 +132,90 @@ static struct holder *held_by_owner(struct table *t, struct request *q, const st
         return h;
 }
 
+/* A list of the resources that an event has touched, through the resources themselves. */
+static void touch(struct resource **touched, struct resource *r)
+{
+        if (r->touched)
+                return;
+        r->touched = true;
+        r->next_touched = *touched;
+        *touched = r;
+}
+
+static void pump_touched(struct table *t, struct resource *touched)
+{
+        struct resource *r;
+
+        while ((r = touched) != NULL) {
+                touched = r->next_touched;
+                r->touched = false;
+                queue_pump(t, r);
+        }
+}
+
+/* Edges of the wait-for graph have come into being at this session: whoever closes a circle is refused. */
+static void refuse_deadlocks(struct table *t, struct session_records *s, struct resource **touched)
+{
+        struct request *q;
+
+        s->count++;     /* keeps the record: its only request may be the one that is refused */
+        while ((q = waitgraph_victim(t, s)) != NULL) {
+                touch(touched, q->resource);
+                queue_answer(t, q, q->nonblock ? OUT_REFUSED : OUT_DEADLOCK, 0);
+        }
+        store_leave_session(t, s->id);
+}
+
+/* The co-holders of a passed description that waits to be upgraded are now waited for by more than before. */
+static void refuse_co_holders_deadlocks(struct table *t, struct resource *r, const struct request *upgrade, struct resource **touched)
+{
+        struct holder *h;
+
+        if (upgrade->bearer->shared)
+                return;
+        TAILQ_FOREACH(h, &r->holders, entry) {
+                if (r->upgrader != upgrade)
+                        return;         /* it was refused */
+                if (h->bearer == upgrade->bearer && h->records != upgrade->records)
+                        refuse_deadlocks(t, h->records, touched);
+        }
+}
+
+static void enter_queue(struct table *t, struct request *q)
+{
+        struct session_records *s = q->records;
+        struct resource *r = q->resource, *touched = NULL;
+
+        touch(&touched, r);
+        queue_insert(t, q);
+        refuse_deadlocks(t, s, &touched);
+        if (r->upgrader == q)
+                refuse_co_holders_deadlocks(t, r, q, &touched);
+        pump_touched(t, touched);
+}
+
+/* Usually it has nothing yet. But a parent that comes back after its child closes, perhaps, a circle that was there before the daemon's death. */
+static void introduce(struct table *t, const struct table_event *ev)
+{
+        struct resource *touched = NULL;
+
+        if (!store_introduce(t, ev->session, ev->parent, ev->concurrent))
+                return;
+        refuse_deadlocks(t, store_find_session(t, ev->session), &touched);
+        pump_touched(t, touched);
+}
+
 static void upgrade(struct table *t, struct request *q, struct holder *h, const struct table_event *ev)
 {
         struct resource *r = q->resource;
         bool others = q->bearer->shared ? r->holder_count > 1 : r->holder_count > h->bearer->holders;
 
+        /* One that may not wait is about to be answered; as somebody shares the lock with it by now it cannot be granted. */
+        if (r->upgrader != NULL && r->upgrader->nonblock && !q->nonblock)
+                queue_answer(t, r->upgrader, OUT_REFUSED, 0);
         if (r->upgrader != NULL || (q->nonblock && others)) {
+                if (r->upgrader != NULL && !q->nonblock)
+                        waitgraph_two_upgrades(t, q, r->upgrader);
                 refuse_request(t, q, ev, q->nonblock ? OUT_REFUSED : OUT_DEADLOCK);
                 if (h->bearer->trial == h)
                         queue_end_trial(t, h);
@@ -108,8 +230,40 @@ static void upgrade(struct table *t, struct request *q, struct holder *h, const 
                 store_keep_bearer(t, q->bearer);
         }
         q->upgrade = h;
-        queue_insert(t, q);
-        queue_pump(t, r);
+        enter_queue(t, q);
+}
+
+/* It has the lock already. One that has just joined those who hold it may keep somebody waiting for whom it waits itself. */
+static void relock(struct table *t, struct request *q, struct holder *h, bool joined)
+{
+        struct session_records *s = q->records;
+        struct resource *r = q->resource, *touched = NULL;
+
+        touch(&touched, r);
+        if (h->mode != q->mode)
+                queue_downgrade(t, h);
+        s->count++;     /* nothing else of it may be left */
+        queue_regrant(t, q, h);
+        if (joined)
+                refuse_deadlocks(t, s, &touched);
+        store_leave_session(t, s->id);
+        pump_touched(t, touched);
+}
+
+/* It says that it has the lock already. If so it may have joined those who hold, as above. */
+static void claim(struct table *t, struct request *q, const struct request *other, const struct table_event *ev)
+{
+        struct session_records *s = q->records;
+        struct resource *r = q->resource, *touched = NULL;
+        size_t held = r->holder_count;
+
+        touch(&touched, r);
+        s->count++;
+        reclaim(t, q, other, ev);
+        if (r->holder_count > held)
+                refuse_deadlocks(t, s, &touched);
+        store_leave_session(t, s->id);
+        pump_touched(t, touched);
 }
 
 /*
@@ -125,18 +279,20 @@ static bool must_wait(const struct resource *r, enum table_mode mode)
 
 static void lock(struct table *t, const struct table_event *ev)
 {
-        struct resource *r = store_resource(t, ev->key);
+        struct resource *r = room_for_effects(t) ? store_resource(t, ev->key) : NULL;
         struct bearer *b = r != NULL ? store_bearer(t, ev->bearer, ev->shared) : NULL;
         struct owner waits = {.shared = ev->shared};
-        struct request *q = NULL;
+        struct request *q = NULL, *other;
         struct holder *h;
+        size_t held;
 
         if (b != NULL) {
                 waits.place = ev->shared ? r->slot : b->id;
                 waits.session = ev->shared ? ev->session : 0;
                 waits.handle = ev->shared ? ev->handle : 0;
         }
-        if (b != NULL && store_waiting(t, &waits) != NULL) {
+        other = b != NULL ? store_waiting(t, &waits) : NULL;
+        if (other != NULL && ev->claims == TABLE_NONE) {
                 refuse(t, ev, OUT_DUPLICATE);
                 store_drop_bearer(t, b);
                 return;
@@ -154,20 +310,21 @@ static void lock(struct table *t, const struct table_event *ev)
                 return;
         }
         t->arrived = q->id;
+        if (ev->claims != TABLE_NONE) {
+                claim(t, q, other, ev);
+                return;
+        }
+        held = r->holder_count;
         h = held_by_owner(t, q, ev);
         if (h != NULL && ev->mode == TABLE_EX && h->mode == TABLE_SH) {
                 upgrade(t, q, h, ev);
         } else if (h != NULL) {
-                if (h->mode != ev->mode)
-                        queue_downgrade(t, h);
-                queue_regrant(t, q, h);
-                queue_pump(t, r);
+                relock(t, q, h, r->holder_count > held);
         } else if (q->nonblock && must_wait(r, ev->mode)) {
                 refuse_request(t, q, ev, OUT_REFUSED);
                 store_free_resource(t, r);
         } else {
-                queue_insert(t, q);
-                queue_pump(t, r);
+                enter_queue(t, q);
         }
 }
 
@@ -207,27 +364,6 @@ static void cancel(struct table *t, const struct table_event *ev)
         queue_pump(t, r);
 }
 
-/* A list of the resources that an event has touched, through the resources themselves. */
-static void touch(struct resource **touched, struct resource *r)
-{
-        if (r->touched)
-                return;
-        r->touched = true;
-        r->next_touched = *touched;
-        *touched = r;
-}
-
-static void pump_touched(struct table *t, struct resource *touched)
-{
-        struct resource *r;
-
-        while ((r = touched) != NULL) {
-                touched = r->next_touched;
-                r->touched = false;
-                queue_pump(t, r);
-        }
-}
-
 /* All that the session had is gone before anybody is served, so that nothing is granted to a session that is over. */
 static void session_end(struct table *t, const struct table_event *ev)
 {
@@ -252,6 +388,7 @@ static void session_end(struct table *t, const struct table_event *ev)
                 /* A passed description is only closed: a child that inherited it keeps the lock, as with flock(1). */
                 queue_release(t, h, h->bearer->shared, OUT_CANCELLED);
         }
+        store_take_leave(t, s);
         store_leave_session(t, ev->session);
         pump_touched(t, touched);
 }
@@ -287,8 +424,12 @@ void table_step(struct table *t, const struct table_event *ev, struct table_effe
         t->now_ms = ev->now_ms;
         t->clock_us = ev->clock_us;
         t->arrived = 0;
+        t->cycle_count = t->cycle_at = t->visits = 0;
         t->holder_cursor.resource = t->waiter_cursor.resource = NULL;
         switch (ev->kind) {
+        case EV_SESSION:
+                introduce(t, ev);
+                break;
         case EV_LOCK:
                 lock(t, ev);
                 break;

@@ -181,7 +181,145 @@ void store_leave_session(struct table *t, uint64_t id)
         free(s);
 }
 
+/*
+ * A session leads on if somebody may wait for it anywhere but behind the one request that it has. Usually it does not: then a search of the wait-for
+ * graph that comes along a queue need not look at it, nor at a queue of such.
+ */
+bool store_leads(const struct session_records *s)
+{
+        return !s->concurrent && (s->places > 1 || s->parent != NULL);
+}
+
+static void tell_queues(struct session_records *s, bool led)
+{
+        struct request *q;
+
+        if (store_leads(s) == led)
+                return;
+        LIST_FOREACH(q, &s->requests, of_session)
+                if (q->queued)
+                        q->resource->leading = led ? q->resource->leading - 1 : q->resource->leading + 1;
+}
+
+static void count_places(struct session_records *s, int change)
+{
+        bool led = store_leads(s);
+
+        s->places = change > 0 ? s->places + 1 : s->places - 1;
+        tell_queues(s, led);
+}
+
+void store_queued(struct request *q, bool queued)
+{
+        if (!queued)
+                q->resource->leading -= store_leads(q->records);
+        q->queued = false;      /* the others of its session are told of its coming and going */
+        count_places(q->records, queued ? 1 : -1);
+        q->queued = queued;
+        if (queued)
+                q->resource->leading += store_leads(q->records);
+}
+
+static void leave_parent(struct table *t, struct session_records *s)
+{
+        struct session_records *parent = s->parent;
+        bool led = store_leads(s);
+
+        if (parent == NULL)
+                return;
+        LIST_REMOVE(s, of_parent);
+        s->parent = NULL;
+        tell_queues(s, led);
+        store_leave_session(t, parent->id);
+}
+
+static bool descends_from(const struct session_records *s, uint64_t id)
+{
+        for (; s != NULL; s = s->parent)
+                if (s->id == id)
+                        return true;
+        return false;
+}
+
+bool store_introduce(struct table *t, uint64_t id, uint64_t parent, bool concurrent)
+{
+        struct session_records *s = store_session(t, id), *p = NULL;
+        bool led;
+
+        if (s == NULL)
+                return false;
+        if (descends_from(store_find_session(t, parent), id))
+                parent = 0;     /* nobody is his own ancestor */
+        if (parent != 0 && (p = store_session(t, parent)) == NULL) {
+                s->count++;
+                store_leave_session(t, id);
+                return false;
+        }
+        leave_parent(t, s);     /* if it has said so before */
+        led = store_leads(s);
+        s->count += !s->introduced;
+        s->introduced = true;
+        s->concurrent = concurrent;
+        s->parent = p;
+        if (p != NULL) {
+                p->count++;
+                LIST_INSERT_HEAD(&p->children, s, of_parent);
+        }
+        tell_queues(s, led);
+        return true;
+}
+
+void store_take_leave(struct table *t, struct session_records *s)
+{
+        s->count++;
+        leave_parent(t, s);
+        while (!LIST_EMPTY(&s->children))
+                leave_parent(t, LIST_FIRST(&s->children));
+        s->count -= s->introduced;
+        s->introduced = false;
+        store_leave_session(t, s->id);
+}
+
 /* ---- holders and requests ---- */
+
+/*
+ * A grant must not fail, so its entry in the two indices of holders must not allocate. uthash allocates when the first entry comes and when it grows: an
+ * anchor that is nobody's holder keeps both from becoming empty, and they grow when a request comes, which may fail (then they only get slower).
+ */
+#define INDEX_CHAIN_MAX 4
+
+static void pin(UT_hash_table *index)
+{
+        index->noexpand = 1;
+}
+
+bool store_init_holders(struct table *t)
+{
+        struct holder *h = &t->anchor;
+
+        memset(&h->owner, 0xff, sizeof h->owner);
+        h->id = UINT64_MAX;
+        HASH_ADD(by_id, t->locks, id, sizeof h->id, h);
+        if (h->by_id.tbl == NULL)
+                return false;
+        HASH_ADD(hh, t->owners, owner, sizeof h->owner, h);
+        if (h->hh.tbl == NULL)
+                return false;
+        pin(h->by_id.tbl);
+        pin(h->hh.tbl);
+        return true;
+}
+
+static void grow(UT_hash_table *index)
+{
+        bool failed = false;
+
+        if (index->num_items / index->num_buckets < INDEX_CHAIN_MAX)
+                return;
+        HASH_EXPAND_BUCKETS(, index, failed);
+        (void)failed;
+        pin(index);
+}
 
 struct holder *store_holder(const struct table *t, const struct owner *o)
 {
@@ -224,7 +362,9 @@ struct request *store_request(struct table *t, struct resource *r, struct bearer
         q->resource = r;
         q->bearer = b;
         q->session = ev->session;
+        q->records = s;
         q->cookie = ev->cookie;
+        q->group = ev->group;
         q->handle = ev->handle;
         q->mode = ev->mode;
         q->nonblock = ev->nonblock || ev->deadline_ms <= ev->now_ms;
@@ -240,6 +380,8 @@ struct request *store_request(struct table *t, struct resource *r, struct bearer
         HASH_ADD(hh, t->waiting, owner, sizeof q->owner, q);
         if (q->hh.tbl == NULL)
                 goto fail;
+        grow(t->anchor.by_id.tbl);
+        grow(t->anchor.hh.tbl);
         q->id = slots_put(&t->request_slots, q);
         LIST_INSERT_HEAD(&s->requests, q, of_session);
         return q;
@@ -273,6 +415,7 @@ struct holder *store_hold(struct table *t, struct request *q, enum table_mode mo
         h->resource = r;
         h->bearer = q->bearer;
         h->session = q->session;
+        h->records = s;
         h->handle = q->handle;
         h->mode = mode;
         h->token = token;
@@ -285,6 +428,7 @@ struct holder *store_hold(struct table *t, struct request *q, enum table_mode mo
         TAILQ_INSERT_TAIL(&r->holders, h, entry);       /* its id is the greatest */
         LIST_INSERT_HEAD(&s->holders, h, of_session);
         s->count++;
+        count_places(s, 1);
         r->bearer_count += h->bearer->holders++ == 0;
         h->bearer->left = TABLE_NONE;
         h->bearer->token = token;
@@ -299,12 +443,11 @@ void store_free_holder(struct table *t, struct holder *h)
 {
         struct resource *r = h->resource;
 
-        if (h->hh.tbl != NULL)
-                HASH_DELETE(hh, t->owners, h);
+        HASH_DELETE(hh, t->owners, h);
         TAILQ_REMOVE(&r->holders, h, entry);
         LIST_REMOVE(h, of_session);
-        if (h->by_id.tbl != NULL)
-                HASH_DELETE(by_id, t->locks, h);
+        count_places(h->records, -1);
+        HASH_DELETE(by_id, t->locks, h);
         r->bearer_count -= --h->bearer->holders == 0;
         if (h->bearer->trial == h)
                 h->bearer->trial = NULL;

@@ -29,12 +29,16 @@ struct table_key {
 };
 
 #define TABLE_NEVER INT64_MAX           /* no deadline */
+#define TABLE_NUMBER_MAX ((UINT64_C(1) << 53) - 1)      /* of tokens and ids: what a double keeps exactly */
+/* What a clock may say, in microseconds (the year 2255). Whatever it says, the numbers will not be used up: no one lives to draw 2^41. */
+#define TABLE_CLOCK_MAX ((UINT64_C(1) << 53) - (UINT64_C(1) << 41))
 #define TABLE_HANDOVERS_MAX 16          /* in a row, or ... */
 #define TABLE_HANDOVERS_MS 100          /* ... this long: then the next head queues in the kernel */
 #define TABLE_UPGRADE_RETRY_MIN_MS 10   /* an upgrade that only outsiders block */
 #define TABLE_UPGRADE_RETRY_MAX_MS 1000
 
 enum table_event_kind {
+        EV_SESSION,     /* what a session says of itself, before all else of it, or again when its parent has come back; see `parent` and `concurrent`. Without memory nothing is kept: table_knows_session() */
         EV_LOCK,        /* a request */
         EV_UNLOCK,      /* a lock id of this session is given up */
         EV_BREAK,       /* a lock id is taken away from whoever holds it, and a passed description's from all who hold by it: FX_LOST for each, a waiting
@@ -57,7 +61,10 @@ struct table_event {
         enum table_event_kind kind;
         int64_t now_ms;
         uint64_t clock_us;              /* wall clock: a new grant's token is this, or the last number + 1 if that is more */
-        uint64_t session;               /* EV_LOCK, EV_UNLOCK, EV_SESSION_END: a non-zero id of the caller's */
+        uint64_t session;               /* EV_SESSION, EV_LOCK, EV_UNLOCK, EV_SESSION_END: a non-zero id of the caller's */
+        /* EV_SESSION */
+        uint64_t parent;                /* a session that lives and waits for the end of this one; 0: none */
+        bool concurrent;                /* it does other things while it waits: no wait of it is part of a deadlock */
         /* EV_LOCK */
         uint64_t cookie;                /* the caller's, echoed in the REPLY */
         struct table_key key;
@@ -66,6 +73,9 @@ struct table_event {
         int64_t handle;
         enum table_mode mode;
         enum table_mode bears;          /* what a passed description is known to hold in the kernel already, unknown to the table */
+        enum table_mode claims;         /* a lock from before the daemon died, or before the connection broke: that mode, which `bears` must confirm; else NONE */
+        uint64_t claimed_token;         /* with `claims`; later tokens are greater */
+        uint64_t group;                 /* an older request overtakes those of its own group alone, and nobody behind another's */
         bool nonblock;                  /* never queue */
         bool detach;                    /* forget the owner right after the grant, without OS_UNLOCK */
         int64_t since_ms;               /* arrival: now_ms, or earlier for one that must queue again at its old place */
@@ -86,9 +96,9 @@ enum table_outcome {
         OUT_GRANTED,    /* lock, mode, token, waited_ms */
         OUT_REFUSED,    /* nonblock and somebody has it; an upgrade still holds SH */
         OUT_TIMED_OUT,
-        OUT_DEADLOCK,   /* a second upgrader */
+        OUT_DEADLOCK,   /* it would wait for ever: table_cycle(). What its session holds it still holds */
         OUT_CANCELLED,
-        OUT_LOST,       /* an upgrade lost its SH, to an outsider or because it was `broken`: the lock is gone */
+        OUT_LOST,       /* an upgrade lost its SH, to an outsider or because it was `broken`: the lock is gone. What was claimed is not borne any more */
         OUT_FAILED,     /* error: errno of the OS */
         OUT_DUPLICATE,  /* this owner has a waiting request on this resource already */
         OUT_LIMIT       /* out of memory or of table room: nothing changed */
@@ -122,7 +132,8 @@ struct table_effect {
         int64_t waited_ms;
         int error;
         bool broken;                    /* FX_LOST, FX_REPLY OUT_LOST: by EV_BREAK, not by an outsider */
-        bool relock;                    /* FX_REPLY OUT_GRANTED: held before (relock, downgrade) */
+        bool relock;                    /* FX_REPLY OUT_GRANTED: held before (relock, downgrade, claim) */
+        size_t cycle;                   /* FX_REPLY OUT_DEADLOCK: for table_cycle() */
         uint64_t op;                    /* FX_OS_LOCK, FX_OS_CANCEL */
         uint64_t bearer;
         bool wait, fresh, convert;
@@ -130,9 +141,10 @@ struct table_effect {
 };
 
 struct table_effects {
-        struct table_effect *items;     /* owned by the caller of table_step; grown by it */
+        struct table_effect *items;     /* owned by the caller of table_step; from malloc(3), grown by it */
         size_t count, cap;
 };
+#define TABLE_EFFECTS_FIRST 16          /* places before the first step: room to refuse the request for which there is no room */
 
 struct table;
 
@@ -140,13 +152,18 @@ struct table *table_create(void);       /* NULL when out of memory */
 void table_destroy(struct table *t);
 
 /*
- * Decide. Appends to `fx` (the caller empties it). Reserves memory before it changes state: when that fails, an EV_LOCK is answered OUT_LIMIT;
- * the other events allocate nothing but room for effects. Room for effects is what nothing can be promised without: abort(3) if there is none.
+ * Decide. Appends to `fx` (the caller empties it). Reserves memory before it changes state: when that fails, an EV_LOCK is answered OUT_LIMIT. The other events
+ * allocate nothing that they cannot do without: the room for the effects of all that can happen to a request comes with its EV_LOCK. For that `fx` must be one
+ * and the same for all steps of a table, with TABLE_EFFECTS_FIRST places before the first; with less, a step that finds no memory calls abort(3).
  */
 void table_step(struct table *t, const struct table_event *ev, struct table_effects *fx);
 
-/* The next number of the one growing counter, from which tokens are drawn too. */
+/* The next number of the one growing counter, from which tokens are drawn too. The clock is believed up to TABLE_CLOCK_MAX. */
 uint64_t table_next_number(struct table *t, uint64_t clock_us);
+/* The last one. */
+uint64_t table_last_number(const struct table *t);
+/* From now on numbers exceed `floor`. */
+void table_raise_numbers(struct table *t, uint64_t floor);
 
 /* The earliest time at which an EV_TIMER is due; TABLE_NEVER when none. */
 int64_t table_next_deadline(const struct table *t);
@@ -170,6 +187,8 @@ struct table_waiter {
         int64_t handle;
 };
 
+/* Is there anything that the table has to remember of this session? */
+bool table_knows_session(const struct table *t, uint64_t session);
 /* Does the table know this file (a holder, a waiter or an OS operation under way)? */
 bool table_knows(const struct table *t, struct table_key key);
 /* Lock by id: false when unknown. *key may be NULL. */
@@ -184,7 +203,6 @@ uint64_t table_any_bearer(const struct table *t, struct table_key key);
  * it lives, so a walk in pages meets each that lives throughout exactly once.
  */
 bool table_walk(const struct table *t, uint64_t *cursor, struct table_key *key);
-bool table_first(const struct table *t, struct table_key key, uint64_t *cursor); /* the slot of one resource, for table_walk */
 /* How many descriptions bear the holders' locks. */
 size_t table_bearers_held(const struct table *t, struct table_key key);
 /* Holders by index, in the order of their lock ids: a late co-holder comes last, whatever its token. Waiters in the order of the queue. False past the end. Sequential access (i = 0, 1, 2 ...) is O(1) each. */
@@ -194,6 +212,20 @@ bool table_waiter_at(const struct table *t, struct table_key key, size_t i, stru
 size_t table_holder_count(const struct table *t, struct table_key key);
 /* The place of a waiting request in its queue, 1 = head; 0 when it does not wait. Costs nothing near both ends. */
 uint64_t table_position(const struct table *t, table_id request);
+
+/*
+ * Who waits for whom in a deadlock that the last event would have closed: the session that was refused first, each waits for the next and the last for the
+ * first. `at` is that of the reply. False past the end; there are TABLE_CYCLE_MAX steps at most, a longer circle is shown in part. Valid until the next event.
+ */
+#define TABLE_CYCLE_MAX 64
+struct table_cycle_step {
+        uint64_t session;
+        struct table_key key;
+        enum table_mode mode;           /* that it waits for; TABLE_NONE: it is the next one's parent, and waits for its end */
+};
+bool table_cycle(const struct table *t, size_t at, size_t i, struct table_cycle_step *out);
+/* What the searches for deadlocks cost in the last event: how many locks, sessions and places in queues they looked at. */
+size_t table_search_visits(const struct table *t);
 
 struct table_counts {
         uint64_t resources, locks, waiting, os_ops;     /* gauges */

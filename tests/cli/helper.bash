@@ -25,7 +25,7 @@ setup() {
         DIR=$BATS_TEST_TMPDIR
         cd "$DIR" || return
         unset PORTALOCK_NO_SPAWN
-        export PORTALOCK_SOCKET=$DIR/socket
+        export PORTALOCK_SOCKET=$DIR/socket XDG_STATE_HOME=$DIR/state
         # The daemon's stderr is nobody's: what the sanitizers say must be found in files.
         export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}log_path=$DIR/sanitizer" UBSAN_OPTIONS="log_path=$DIR/sanitizer"
         declare -gA PIDS=() READY=() GO=()

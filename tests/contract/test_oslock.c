@@ -55,10 +55,11 @@ static void try_it(uv_idle_t *idle)
         oslock_pool_tried(f->pool, f->elsewhere.op, result, error);
 }
 
-static int try_elsewhere(void *arg, uint64_t op, int fd, enum oslock_mode mode)
+static int try_elsewhere(void *arg, uint64_t op, int fd, enum oslock_mode mode, uint64_t user)
 {
         struct fixture *f = arg;
 
+        (void)user;
         assert_false(uv_is_active((uv_handle_t *)&f->elsewhere.idle));
         f->elsewhere.op = op;
         f->elsewhere.fd = fd;
@@ -169,7 +170,7 @@ static void a_wait_is_answered_when_the_outsider_lets_go(void **state)
         int error = 0;
 
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
-        assert_int_equal(oslock_wait(f->pool, 7, f->ours, OSLOCK_EX, false), 0);
+        assert_int_equal(oslock_wait(f->pool, 7, f->ours, OSLOCK_EX, false, 0), 0);
         assert_int_equal(f->answers, 0);
         oslock_unlock(f->outsider);
         await_answers(f, 1);
@@ -185,7 +186,7 @@ static void a_cancelled_wait_is_answered_once_and_holds_nothing(void **state)
 
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
         for (i = 0; i < 50; i++) {
-                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, f->ours, OSLOCK_EX, false), 0);
+                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, f->ours, OSLOCK_EX, false, 0), 0);
                 oslock_cancel(f->pool, (uint64_t)i + 1);
                 oslock_cancel(f->pool, (uint64_t)i + 1);
                 await_answers(f, (size_t)i + 1);
@@ -203,7 +204,7 @@ static void a_lock_that_came_with_the_cancel_is_reported_truly(void **state)
 
         for (i = 0; i < 50; i++) {
                 assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
-                assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX, false), 0);
+                assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX, false, 0), 0);
                 oslock_unlock(f->outsider);
                 oslock_cancel(f->pool, 1);
                 await_answers(f, (size_t)i + 1);
@@ -218,7 +219,7 @@ static void the_pool_can_go_while_somebody_waits(void **state)
         int error = 0;
 
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
-        assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX, false), 0);
+        assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX, false, 0), 0);
         oslock_pool_destroy(f->pool);
         f->pool = NULL;
         assert_int_equal(f->answers, 0);
@@ -234,7 +235,7 @@ static void one_wait_past_the_bound_of_threads_retries(void **state)
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
         for (i = 0; i < 5; i++) {
                 fds[i] = description_open();
-                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, fds[i], OSLOCK_SH, false), 0);
+                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, fds[i], OSLOCK_SH, false, 0), 0);
         }
         oslock_pool_stats(f->pool, &stats);
         assert_int_equal(stats.threads, 4);
@@ -262,7 +263,7 @@ static void retries_become_ever_more_seldom(void **state)
         int error = 0;
 
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
-        assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX, false), 0);
+        assert_int_equal(oslock_wait(f->pool, 1, f->ours, OSLOCK_EX, false, 0), 0);
         run_for(f, 500);
         oslock_pool_stats(f->pool, &stats);
         assert_in_range(stats.tries_total, 0, 12);      /* 1, 2, 4, ... 256 ms, and a few more for the jitter */
@@ -280,7 +281,7 @@ static void a_thread_that_becomes_free_goes_to_the_oldest_retry(void **state)
         assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
         for (i = 0; i < 20; i++) {
                 fds[i] = description_open();
-                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, fds[i], OSLOCK_EX, false), 0);
+                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, fds[i], OSLOCK_EX, false, 0), 0);
         }
         for (i = 0; i < 16; i++) {
                 oslock_cancel(f->pool, (uint64_t)i + 1);
@@ -298,6 +299,39 @@ static void a_thread_that_becomes_free_goes_to_the_oldest_retry(void **state)
         }
         for (i = 0; i < 20; i++)
                 description_close(fds[i]);
+}
+
+/* Four threads: a quarter is one. */
+static void one_user_gets_no_more_than_a_quarter_of_the_threads(void **state)
+{
+        struct fixture *f = *state;
+        struct oslock_stats stats;
+        int fds[8], i, error = 0;
+
+        assert_int_equal(oslock_try(f->outsider, OSLOCK_EX, &error), OSLOCK_TAKEN);
+        for (i = 0; i < 8; i++) {
+                fds[i] = description_open();
+                assert_int_equal(oslock_wait(f->pool, (uint64_t)i + 1, fds[i], OSLOCK_SH, false, i < 4 ? 1000 : i < 6 ? 1001 : 0), 0);
+        }
+        oslock_pool_stats(f->pool, &stats);
+        assert_int_equal(stats.threads, 4);             /* one of the first user, one of the second, and two that are nobody's */
+        assert_int_equal(stats.retrying, 4);
+        oslock_cancel(f->pool, 7);
+        await_answers(f, 1);
+        oslock_pool_stats(f->pool, &stats);
+        assert_int_equal(stats.threads, 3);             /* free, but for none of those */
+        assert_int_equal(stats.retrying, 4);
+        oslock_cancel(f->pool, 1);
+        await_answers(f, 2);
+        oslock_pool_stats(f->pool, &stats);
+        assert_int_equal(stats.threads, 3);             /* his next one has it */
+        assert_int_equal(stats.retrying, 3);
+        oslock_unlock(f->outsider);
+        await_answers(f, 8);
+        for (i = 0; i < 8; i++)
+                description_close(fds[i]);
+        oslock_pool_stats(f->pool, &stats);
+        assert_int_equal(stats.threads, 0);
 }
 
 #define WITH(test, how) cmocka_unit_test_setup_teardown(test, how, tear_down)
@@ -323,6 +357,7 @@ int main(void)
                 WITH(retries_become_ever_more_seldom, set_up_without_threads),
                 WITH(retries_become_ever_more_seldom, set_up_with_retries_elsewhere),
                 WITH(a_thread_that_becomes_free_goes_to_the_oldest_retry, set_up),
+                WITH(one_user_gets_no_more_than_a_quarter_of_the_threads, set_up),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@ import threading
 import time
 import unittest
 
-from wire import PATIENCE, Daemon, DaemonTest, is_free
+from wire import PATIENCE, Daemon, DaemonTest, await_end, is_free
 
 LOCKCTL = os.environ.get("LOCKCTL", "lockctl")
 STEPS = int(os.environ.get("PORTALOCK_HISTORY_STEPS", "10000"))
@@ -118,7 +118,7 @@ class KernelsRule(DaemonTest):
 class Counter(unittest.TestCase):
     def test_no_update_is_lost_between_lockctl_and_flock(self):
         folder = tempfile.mkdtemp(prefix="portalock-")
-        env = {**os.environ, "PORTALOCK_SOCKET": os.path.join(folder, "socket")}
+        env = {**os.environ, "PORTALOCK_SOCKET": os.path.join(folder, "socket"), "XDG_STATE_HOME": folder}
         counter, lock = os.path.join(folder, "counter"), os.path.join(folder, "lock")
         with open(counter, "w") as f:
             f.write("0")
@@ -137,6 +137,7 @@ class Counter(unittest.TestCase):
                     p.kill()
                     p.wait()
             subprocess.run([LOCKCTL, "stop", "--force"], env=env, check=True)
+            await_end(env["PORTALOCK_SOCKET"])
             shutil.rmtree(folder)
 
 

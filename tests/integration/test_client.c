@@ -296,8 +296,8 @@ static void a_daemon_that_is_stopped_hangs_nobody(void **state)
         char *json;
 
         kill((pid_t)portalock_daemon_pid(f->a), SIGSTOP);
-        assert_int_equal(portalock_lock(file, PORTALOCK_EX, 50), PORTALOCK_E_CONNECTION);
-        assert_non_null(strstr(portalock_error(f->a)->text, "in time"));
+        assert_int_equal(portalock_lock(file, PORTALOCK_EX, 50), PORTALOCK_E_TIMED_OUT);
+        assert_non_null(strstr(portalock_error(f->a)->text, "did not say so"));
         kill((pid_t)portalock_daemon_pid(f->b), SIGCONT);
         while (left) {          /* until the daemon has carried out what we sent and seen us hang up */
                 assert_int_equal(portalock_call_wait(f->b, "stats", NULL, 10000, &json), 0);
@@ -388,7 +388,7 @@ int main(void)
                 WITH_DAEMON(a_list_shows_holders_and_outsiders),
                 WITH_DAEMON(a_walk_over_many_pages_is_one_document),
                 WITH_DAEMON(in_a_forked_child_only_closing_works),
-                WITH_DAEMON(a_daemon_that_dies_is_reported_and_the_lock_stays),
+                cmocka_unit_test_setup_teardown(a_daemon_that_dies_is_reported_and_the_lock_stays, set_up_without_reconnect, tear_down),
                 WITH_DAEMON(a_daemon_that_is_stopped_hangs_nobody),
                 WITH_DAEMON(a_signal_does_not_end_a_wait),
                 WITH_DAEMON(without_a_daemon_it_says_so),

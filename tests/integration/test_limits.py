@@ -3,12 +3,13 @@
 import fcntl
 import json
 import os
+import re
 import resource
 import socket
 import time
 import unittest
 
-from wire import Daemon, DaemonTest, is_free
+from wire import Daemon, DaemonTest, Refused, is_free
 
 EX = "LOCK_EX"
 
@@ -147,6 +148,153 @@ class Descriptors(unittest.TestCase):
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (256, 256))
         a.unlock(held["lock"])
         b.reply(waits)
+
+
+    def test_nobody_gets_anothers_file_when_none_can_be_received(self):
+        self.start(256)
+        clients = [self.client() for _ in range(8)]
+        for c in clients:
+            c.ping()
+        pid = self.daemon.process.pid
+        asked = []
+        for turn in range(40):
+            if turn == 10:
+                open_now = sorted(int(n) for n in os.listdir(f"/proc/{pid}/fd"))
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now[-1] + 1, 256))  # less than the daemon believes: EMFILE
+            if turn == 30:
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (256, 256))
+            for i, c in enumerate(clients):
+                name = f"client{i}turn{turn}"
+                fd = self.daemon.open(name)
+                asked.append((c, self.daemon.file(name), c.send("lock", {"fd": True, "flags": [EX], "detach": True}, fd)))
+                os.close(fd)
+            for c in clients:  # taken in hand before the limit changes
+                c.ping()
+        refused = []
+        for c, path, id in asked:
+            try:
+                self.assertEqual(c.reply(id)["path"], path)
+            except Refused as e:
+                self.assertEqual((e.code, e.data["limit"]), (8, "descriptors"))
+                refused.append(path)
+        self.assertEqual(refused, [self.daemon.file(f"client{i}turn{t}") for t in range(10, 30) for i in range(8)])
+
+
+class Table(unittest.TestCase):
+    """What docs/testing.md says of limits and their tests."""
+
+    ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+
+    def read(self, *names):
+        with open(os.path.join(self.ROOT, *names), encoding="utf-8") as f:
+            return f.read()
+
+    def test_every_limit_has_a_test_that_exists(self):
+        rows = re.findall(r"^\| (.+?) \| (.+?) \|$", self.read("docs", "testing.md").split("\n## Limits\n")[1].split("\n## ")[0], re.MULTILINE)
+        named = {name for left, _ in rows for name in re.findall(r"`([A-Z_]+)`", left)}
+        self.assertEqual(named, {name.removeprefix("PL_") for name in re.findall(r"^#define (PL_\w+) .", self.read("protocol", "wire.h"), re.MULTILINE)})
+        tests = ""
+        for folder in ("unit", "integration"):
+            for name in os.listdir(os.path.join(self.ROOT, "tests", folder)):
+                if name.startswith("test_"):
+                    tests += self.read("tests", folder, name)
+        for _, right in rows:
+            for name in re.findall(r"`(\w+)`", right):
+                self.assertRegex(tests, rf"(def|static void) {name}\(")
+
+
+class Counts(DaemonTest):
+    """So many, and one more is refused by name; those that are there are not touched."""
+
+    MOST = 100000  # locks and waiting requests of a session
+    SESSIONS = 300
+    options = ("--max-sessions", str(SESSIONS))  # the default would take more descriptors than most systems give
+    BATCH = 500
+
+    def setUp(self):
+        super().setUp()
+
+    def client(self):
+        c = super().client()
+        c.last_id = 10**6  # below are ids by number
+        return c
+
+    def ask(self, client, first, count, flags):
+        """Requests for one file, each by an owner of its own."""
+        text = "".join(line(i, "lock", path=self.path, flags=[flags], handle=i) for i in range(first, first + count))
+        client.raw(text)
+
+    def refused(self, client, id, limit):
+        e = client.refusal(id)
+        self.assertEqual((e.code, e.data["name"], e.data["limit"]), (8, "LIMIT", limit))
+
+    def test_waiting_requests_of_a_session(self):
+        a, b, c = self.client(concurrent=True), self.client(), self.client()
+        held = c.lock(self.path, EX)["lock"]
+        for first in range(1, self.MOST + 1, self.BATCH):
+            self.ask(a, first, self.BATCH, EX)
+            a.ping()
+        self.assertEqual(a.replies, {})
+        self.ask(a, self.MOST + 1, 1, EX)
+        self.refused(a, self.MOST + 1, "waiting_per_session")
+        self.assertEqual(b.call("stats")["gauges"]["waiting"], self.MOST)
+        waits = b.start_lock(self.path, EX, timeout_ms=0)  # the limit is the session's, not everybody's
+        self.assertEqual(b.refusal(waits).code, 1)
+        self.assertEqual(a.call("cancel", {"id": 1}), {"cancelled": True})
+        self.ask(a, self.MOST + 2, 1, EX)
+        a.ping()
+        self.assertNotIn(self.MOST + 2, a.replies)  # there is room for it again
+        c.unlock(held)
+        self.assertEqual(a.reply(2)["mode"], EX)
+
+    def test_locks_of_a_session(self):
+        a = self.client()
+        for first in range(1, self.MOST + 1, self.BATCH):
+            self.ask(a, first, self.BATCH, "LOCK_SH")
+            for id in range(first, first + self.BATCH):
+                lock = a.reply(id)["lock"]
+        self.ask(a, self.MOST + 1, 1, "LOCK_SH")
+        self.refused(a, self.MOST + 1, "locks_per_session")
+        self.ask(a, 1, 1, "LOCK_SH")
+        self.refused(a, 1, "locks_per_session")  # even a relock
+        a.unlock(lock)
+        self.ask(a, self.MOST + 2, 1, "LOCK_SH")
+        self.assertEqual(a.reply(self.MOST + 2)["mode"], "LOCK_SH")
+        with self.daemon.connect() as b:
+            b.lock(self.path, "LOCK_SH")
+
+    def test_sessions(self):
+        clients = [self.client() for _ in range(self.SESSIONS)]
+        clients[-1].ping()  # all before it have been accepted
+        with self.daemon.connect() as one_more:
+            m = one_more.line()
+            self.assertEqual((m["id"], m["error"]["code"], m["error"]["data"]["limit"]), (None, 8, "sessions"))
+            self.assertIsNone(one_more.line())
+        self.assertIn("event=refused", self.daemon.log())
+        clients[0].ping()
+        clients[1].close()
+        while clients[0].call("stats")["gauges"]["sessions"] == self.SESSIONS:
+            pass
+        with self.daemon.connect() as again:
+            again.ping()
+
+
+class Threads(DaemonTest):
+    MOST = 256  # that wait in the kernel for local files
+
+    def test_waits_beyond_the_threads_are_tried_again_and_granted(self):
+        c = self.client()
+        outsiders = [self.outsider(f"f{i}") for i in range(self.MOST + 4)]
+        ids = [c.start_lock(self.daemon.file(f"f{i}"), EX) for i in range(self.MOST + 4)]
+        while (gauges := c.call("stats")["gauges"])["kernel_waits"] < self.MOST + 4:
+            pass
+        self.assertEqual((gauges["kernel_wait_threads"], gauges["kernel_wait_retries"]), (self.MOST, 4))
+        with self.daemon.connect() as other:
+            other.unlock(other.lock(self.path, EX)["lock"])
+        for fd in reversed(outsiders):  # the last first: those without a thread
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        for id in ids:
+            c.reply(id)
 
 
 class Shares(DaemonTest):

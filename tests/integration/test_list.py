@@ -122,7 +122,7 @@ class Pages(DaemonTest):
         self.assertGreater(min(sizes[:-1]), (512 << 10) - 30000)  # and no page is cut too early
 
     def test_rows_are_counted_whatever_they_are(self):
-        c = self.client()
+        c = self.client(concurrent=True)
         for n in range(2):
             c.lock(self.path, SH, handle=n)
             self.outsider(mode=fcntl.LOCK_SH)
@@ -186,7 +186,7 @@ class Outside(DaemonTest):
         a.lock(None, EX, self.open())
         self.assertEqual(self.outside(c), [])
         a.close()  # closed, never unlocked: it is still ours to hold, and no more the daemon's
-        self.await_outside(c, [(0, EX)])
+        self.await_outside(c, [(os.getpid(), EX)])
 
     def test_whoever_is_shown_outside_can_hold_it_beside_us(self):
         c = self.client()
@@ -228,6 +228,29 @@ class Commands(DaemonTest):
         for _ in range(200):
             self.assertEqual(len(c.busy(self.path, EX_NB).data["holders"]), 16)
         self.assertLess(self.reads() - before, 16 * (time.monotonic() - began + 1) + 50)
+
+    def test_nobody_is_looked_through_for_a_lock_that_is_known(self):
+        """The descriptors of all processes are looked at for what outlived its session, and for nothing else."""
+        for i in range(500):
+            self.open("other")
+        c = self.client()
+        fd = self.open()
+        lock = c.lock(self.path, SH, fd)["lock"]
+        self.outsider(mode=fcntl.LOCK_SH)
+        deadline = time.monotonic() + PATIENCE
+        looked = 0
+        while not 3 <= looked < 200:  # 3: it was a look, and not the last one's answer. Others' locks cost a read each: more of them may be there just now
+            self.assertLess(time.monotonic(), deadline, looked)
+            before = self.reads()
+            (f,) = c.call("list", {"path": self.path})["locks"]
+            self.assertEqual([o["pid"] for o in f["outside"]], [os.getpid()])
+            looked = self.reads() - before
+        before = self.reads()
+        c.unlock(lock, close=True)  # now it is nobody's
+        deadline = time.monotonic() + PATIENCE
+        while [o["pid"] for o in c.call("list", {"path": self.path})["locks"][0]["outside"]] != [os.getpid()] * 2:
+            self.assertLess(time.monotonic(), deadline)
+        self.assertGreater(self.reads() - before, 500)
 
 
 if __name__ == "__main__":

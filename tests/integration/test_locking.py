@@ -115,7 +115,7 @@ class ByPath(DaemonTest):
         self.assertEqual(c.refusal(c.start_lock(loop, EX)).data["errno"], "ELOOP")
 
     def test_a_thousand_waiters_by_path_need_one_descriptor(self):
-        a, b = self.client(), self.client()
+        a, b = self.client(), self.client(concurrent=True)
         lock = a.lock(self.path, EX)["lock"]
         before = a.call("stats")["gauges"]["descriptors"]
         ids = [b.start_lock(self.path, EX, handle=i) for i in range(1000)]
@@ -144,6 +144,7 @@ class ByPath(DaemonTest):
         a, b, c = self.client(), self.client(), self.client()
         lock = a.lock(self.path, EX)["lock"]
         first = b.start_lock(self.path, EX, create=False)
+        self.await_waiting(a, self.path, 1)  # sessions have no order among each other
         second = c.start_lock(self.path, EX)
         self.await_waiting(a, self.path, 2)
         os.unlink(self.path)
@@ -160,7 +161,7 @@ class AtOnce(DaemonTest):
         def line(name, method, **params):
             return json.dumps({"jsonrpc": "2.0", "id": name, "method": method, "params": params}) + "\n"
 
-        c = self.client()
+        c = self.client(concurrent=True)
         lock = c.lock(self.path, EX)["lock"]
         sharers = [c.start_lock(self.path, SH, handle=i) for i in (1, 2)]
         c.unlock(lock)

@@ -97,6 +97,8 @@ static void a_hundred_wait_at_once_in_one_session(void **state)
         struct result r[COUNT] = {{0}};
         int i;
 
+        portalock_disconnect(f->a);
+        assert_int_equal(portalock_connect("loop", PORTALOCK_CONNECT_CONCURRENT, &f->a), 0);
         assert_int_equal(portalock_lock(theirs, PORTALOCK_EX, -1), 0);
         for (i = 0; i < COUNT; i++) {
                 ours[i] = open_file(f->a, f->path);
@@ -422,7 +424,7 @@ int main(void)
                 WITH_DAEMON(any_method_can_be_called),
                 WITH_DAEMON(connecting_does_not_wait_either),
                 WITH_DAEMON(connecting_to_nobody_is_reported),
-                WITH_DAEMON(when_the_daemon_dies_everything_under_way_is_told_so),
+                cmocka_unit_test_setup_teardown(when_the_daemon_dies_everything_under_way_is_told_so, set_up_without_reconnect, tear_down),
                 WITH_DAEMON(an_attached_descriptor_stays_the_callers),
                 WITH_DAEMON(a_descriptor_is_locked_in_one_call),
                 WITH_DAEMON(a_timeout_beyond_all_bounds_is_for_ever),

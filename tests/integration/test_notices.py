@@ -85,7 +85,7 @@ class Notices(DaemonTest):
         self.await_notice(c, holders=0)
 
     def test_at_most_five_notices_a_second_and_the_last_change_always(self):
-        a, c = self.client(), self.client()
+        a, c = self.client(concurrent=True), self.client()
         a.lock(self.path, EX)
         ids = [a.start_lock(self.path, EX, handle=i) for i in range(1, 41)]
         self.await_waiting(self.client(), self.path, 40)
@@ -113,7 +113,7 @@ class Notices(DaemonTest):
         self.assertEqual(c.notifications, [])
 
     def test_each_file_has_an_audience_of_its_own(self):
-        holder, others, c, d = (self.client() for _ in range(4))
+        holder, others, c, d = (self.client(concurrent=True) for _ in range(4))
         other = self.daemon.file("other")
         lock = holder.lock(self.path, EX)["lock"]
         others.lock(other, EX)
@@ -143,7 +143,7 @@ class Notices(DaemonTest):
         self.assertEqual([(h["pid"], h["mode"]) for h in n["holders"]], [(os.getpid(), "LOCK_EX")])
 
     def test_a_wish_to_be_told_costs_nobody_else(self):
-        holder, crowd, c, d = (self.client() for _ in range(4))
+        holder, crowd, c, d = (self.client(concurrent=True) for _ in range(4))
         other, n = self.daemon.file("other"), 20000
         holder.lock(self.path, EX)
         for i in range(n):

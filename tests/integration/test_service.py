@@ -83,7 +83,7 @@ class Socket(unittest.TestCase):
         os.mkdir(runtime, 0o700)
         os.chown(runtime, uid, uid)
         os.chmod(self.folder, 0o755)
-        env["XDG_RUNTIME_DIR"] = runtime
+        env["XDG_RUNTIME_DIR"] = env["XDG_STATE_HOME"] = runtime
         program = shutil.copy(PORTALOCKD, self.folder)  # the build may stand where that user may not go
         os.chmod(program, 0o755)
         for prepare, word in (
@@ -158,14 +158,16 @@ class Options(unittest.TestCase):
     def test_help_and_version(self):
         p = self.run_it("--help")
         self.assertEqual((p.returncode, p.stderr), (0, ""))
-        for option in ("--socket", "--idle-exit", "--log-level", "--log-waits", "--ready-fd", "--version"):
+        for option in ("--socket", "--state-dir", "--max-sessions", "--idle-exit", "--log-level", "--log-waits", "--ready-fd", "--version"):
             self.assertIn(option, p.stdout)
         self.assertRegex(self.run_it("--version").stdout, r"^portalockd \d+\.\d+\.\d+\n$")
 
     def test_bad_usage_names_what_was_wrong(self):
         for options, word in (
+            (["--state-dir", ""], "--state-dir"),
             (["--idle-exit", "x"], "'x'"),
             (["--idle-exit", "-1"], "--idle-exit"),
+            (["--max-sessions", "20001"], "20000"),
             (["--log-level", "loud"], "'loud'"),
             (["--log-waits", "1.5"], "'1.5'"),
             (["--ready-fd", ""], "--ready-fd"),
@@ -267,7 +269,7 @@ class Log(DaemonTest):
     def test_many_blockers_are_one_line_for_each_who_waits(self):
         for _ in range(17):
             self.client().lock(self.path, "LOCK_SH")
-        c = self.client()
+        c = self.client(concurrent=True)
         ids = [c.start_lock(self.path, EX, handle=i) for i in range(500)]
         while len(self.line("waiting")) < len(ids):
             pass
@@ -278,7 +280,7 @@ class Log(DaemonTest):
         self.assertEqual(len(self.line("blocked_by")), len(ids))
 
     def test_an_upgrade_is_not_blocked_by_itself_and_outsiders_are_named(self):
-        c = self.client()
+        c = self.client(concurrent=True)
         self.outsider(mode=fcntl.LOCK_SH)
         c.lock(self.path, "LOCK_SH")
         c.lock(self.path, "LOCK_SH", handle=1)

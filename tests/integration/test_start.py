@@ -1,5 +1,6 @@
 """How a client starts a daemon, and what it says when it cannot."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import tempfile
 import unittest
 
-from wire import PORTALOCKD
+from wire import PORTALOCKD, await_end
 
 LOCKCTL = os.environ.get("LOCKCTL", "lockctl")
 NOBODY = 65534
@@ -18,11 +19,12 @@ class Start(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="portalock-")
         self.socket = os.path.join(self.folder, "socket")
-        self.env = {**os.environ, "PORTALOCK_SOCKET": self.socket, "PORTALOCKD": PORTALOCKD}
+        self.env = {**os.environ, "PORTALOCK_SOCKET": self.socket, "PORTALOCKD": PORTALOCKD, "XDG_STATE_HOME": self.folder}
         self.env.pop("PORTALOCK_NO_SPAWN", None)
 
     def tearDown(self):
         self.lockctl("stop", "--force")
+        await_end(self.socket)
         shutil.rmtree(self.folder)
 
     def lockctl(self, *args, **more):
@@ -89,9 +91,21 @@ class Start(unittest.TestCase):
         self.env["PORTALOCK_SOCKET"] = self.socket
         for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
             code = subprocess.run(["sh", "-c", f'"$0" run --require-daemon "$1" true {closed}', LOCKCTL, os.path.join(self.folder, "file")], env=self.env, timeout=60, check=False).returncode
-            self.assertEqual(code, 0, closed)
+            self.assertEqual(code, 0, closed)  # also if the one before is just about to end
             self.assertEqual(len(self.daemons()), 1)
             self.assertEqual(self.lockctl("stop").returncode, 0)
+
+    def test_one_that_is_just_ending_is_waited_for_however_long_its_path_is(self):
+        folder = os.path.join(self.folder, *["x" * 90] * 5)
+        os.makedirs(folder)
+        self.socket = os.path.join(folder, "socket")
+        self.env["PORTALOCK_SOCKET"] = self.socket
+        with open(self.socket + ".lock", "wb") as ending:
+            fcntl.flock(ending, fcntl.LOCK_EX)
+            client = subprocess.Popen([LOCKCTL, "run", "--require-daemon", os.path.join(self.folder, "file"), "true"], env=self.env)
+            with self.assertRaises(subprocess.TimeoutExpired):
+                client.wait(0.5)
+        self.assertEqual(client.wait(60), 0)
 
 
 if __name__ == "__main__":

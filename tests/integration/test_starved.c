@@ -9,6 +9,7 @@
 #include "starve.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -89,6 +90,70 @@ static int watch(struct fixture *f, portalock_session *s)
         return portalock_watch(s, f->path);
 }
 
+static void on_done(void *arg, portalock_file *file, int result)
+{
+        (void)file;
+        *(int *)arg = result;
+}
+
+static void on_waiting(void *arg, portalock_file *file, int64_t position, const struct portalock_holder *holders, int count)
+{
+        (void)file;
+        assert_true(position > 0 && count >= 0 && (count == 0 || holders != NULL));
+        ++*(int *)arg;
+}
+
+static void on_event(void *arg, const struct portalock_event *e)
+{
+        assert_true(e->event[0] != '\0' && e->json != NULL);
+        ++*(int *)arg;
+}
+
+/* A lock that another has is waited for, with notices and events, and given up. */
+static int wait_and_cancel(struct fixture *f, portalock_session *s)
+{
+        int told = 0, result = 1;
+        const struct portalock_callbacks callbacks = {.waiting = on_waiting, .event = on_event};
+        portalock_file *file = NULL;
+        char *json = NULL;
+        int e;
+
+        portalock_set_callbacks(s, &callbacks, &told);
+        e = portalock_watch(s, NULL);
+        if (e == 0)
+                e = portalock_open(s, f->path, &file);
+        if (e == 0)
+                e = portalock_lock_start(file, PORTALOCK_EX, -1, on_done, &result);
+        if (e == 0)
+                e = portalock_call_wait(s, "ping", NULL, 5000, &json);
+        if (e == 0)
+                e = portalock_lock_cancel(file);
+        while (e == 0 && result == 1) {
+                struct pollfd p = {.fd = portalock_fd(s), .events = (short)portalock_events(s)};
+
+                (void)poll(&p, 1, (int)portalock_timeout(s));
+                e = portalock_process(s);
+        }
+        if (e == 0 && result != PORTALOCK_E_CANCELLED)
+                e = result;
+        if (e == 0)
+                assert_true(told >= 2);         /* that it waits, and the event */
+        free(json);
+        portalock_close(file);
+        return e;
+}
+
+static void waiting_without_memory_says_so(void **state)
+{
+        struct fixture *f = *state;
+        portalock_file *file = open_file(f->b, f->path);
+
+        assert_int_equal(portalock_lock(file, PORTALOCK_EX, -1), 0);
+        starve_all(f, wait_and_cancel);
+        portalock_close(file);
+        assert_true(is_free(f->path));
+}
+
 static void locking_without_memory_leaves_no_lock_behind(void **state)
 {
         struct fixture *f = *state;
@@ -161,6 +226,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 WITH_DAEMON(locking_without_memory_leaves_no_lock_behind),
                 WITH_DAEMON(lists_and_calls_without_memory_say_so),
+                WITH_DAEMON(waiting_without_memory_says_so),
                 WITH_DAEMON(connecting_without_memory_says_so),
                 WITH_DAEMON(a_descriptor_without_memory),
         };

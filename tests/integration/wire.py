@@ -33,16 +33,24 @@ class Refused(Exception):
 class Client:
     """One session. Lines are sent and received as they are; `call` is the comfortable way."""
 
-    def __init__(self, path, rcvbuf=None):
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, path, rcvbuf=None, concurrent=False, parent=None, connected=None):
+        """
+        `concurrent`: it goes on while it waits, with an unlock or with another handle of the same file. `parent`: a session id, or a hello without one: 0.
+        `connected`: a socket that somebody else has connected.
+        """
+        self.socket = connected or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         if rcvbuf:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-        self.socket.connect(path)
+        if not connected:
+            self.socket.connect(path)
         self.buffer = b""
         self.last_id = 0
         self.replies = {}
         self.anonymous = []  # replies with id null
         self.notifications = []
+        self.session = None
+        if concurrent or parent is not None:
+            self.session = self.call("hello", {"concurrent": concurrent, **({"parent": parent} if parent else {})})["session"]
 
     def __enter__(self):
         return self
@@ -172,7 +180,7 @@ class Client:
 class Daemon:
     """portalockd on a socket of its own."""
 
-    def __init__(self, *options, socket_path=None, env=None, preexec_fn=None, log=None):
+    def __init__(self, *options, socket_path=None, state_dir=None, env=None, preexec_fn=None, log=None, program=PORTALOCKD):
         """`log`: a descriptor for its output; else a file."""
         self.folder = tempfile.mkdtemp(prefix="portalock-")
         self.path = socket_path or os.path.join(self.folder, "socket")
@@ -180,7 +188,7 @@ class Daemon:
         ready, report = os.pipe()
         with open(self.log_path, "wb") as file:
             self.process = subprocess.Popen(
-                [PORTALOCKD, "--socket", self.path, "--ready-fd", str(report), *options],
+                [program, "--socket", self.path, "--state-dir", state_dir or self.file("state"), "--ready-fd", str(report), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=file if log is None else log,
                 stderr=file if log is None else log,
@@ -281,6 +289,12 @@ class DaemonTest(unittest.TestCase):
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"never saw {count} waiting for {path}")
+
+
+def await_end(socket_path):
+    """Until nobody serves that socket any more: a daemon holds the lock beside it for life, and writes its state after its last answer."""
+    with open(socket_path + ".lock", "ab") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
 
 
 def is_free(path, mode=fcntl.LOCK_EX):

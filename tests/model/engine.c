@@ -174,7 +174,7 @@ static void apply(const struct table_effect *fx)
 /* --trace yes: the whole history, for a short walk to a failure. */
 static void print_step(const struct table_event *ev, const struct table_effects *fx)
 {
-        static const char *const events[] = {"lock", "unlock", "break", "cancel", "session-end", "os-done", "timer"};
+        static const char *const events[] = {"session", "lock", "unlock", "break", "cancel", "session-end", "os-done", "timer"};
         static const char *const effects[] = {"reply", "os-lock", "os-cancel", "os-unlock", "os-downgrade", "os-keep", "os-drop", "lost", "waiting", "moved"};
         size_t i;
 
@@ -252,21 +252,23 @@ void settle(void)
 
 void step(struct table_event *ev)
 {
-        struct table_effects fx = {0};
+        struct table_effects *fx = &w.fx;
+        size_t i, cap = fx->cap;
         const char *wrong;
-        size_t i;
 
+        w.joined = ev->kind == EV_SESSION;
         ev->now_ms = w.now;
         ev->clock_us = w.clock;
-        table_step(w.table, ev, &fx);
+        fx->count = 0;
+        table_step(w.table, ev, fx);
+        check(ev->kind == EV_LOCK || fx->cap == cap, "the room for effects did not come with the requests");
         if (w.trace)
-                print_step(ev, &fx);
-        for (i = 0; i < fx.count; i++)
-                apply(&fx.items[i]);
+                print_step(ev, fx);
+        for (i = 0; i < fx->count; i++)
+                apply(&fx->items[i]);
         if (ev->kind == EV_BREAK)
                 judge_broken();
-        judge_scenes(&fx);
-        free(fx.items);
+        judge_scenes(fx);
         while (w.hold_count > 0 && !w.holds[w.hold_count - 1].live)
                 w.hold_count--;
         while (w.wish_count > 0 && !w.wishes[w.wish_count - 1].live)
@@ -274,6 +276,7 @@ void step(struct table_event *ev)
         wrong = table_check(w.table);
         if (wrong != NULL)
                 fail(wrong);
+        judge_circles();
         check_holds();
         tell_tries(80);
 }

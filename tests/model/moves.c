@@ -43,9 +43,9 @@ void ask(struct wish probe)
         probe.live = true;
         probe.cookie = ++w.last_cookie;
         probe.order = ++w.last_order;
-        probe.duplicate = waits_already(&probe);
+        probe.duplicate = !probe.claims && waits_already(&probe);
         probe.saw_busy = others_conflict(&probe) || blocking_wish_waits(probe.file, NULL) || upgrader_of(probe.file, NULL) != NULL;     /* a refusal may come later */
-        probe.upgrade = !probe.duplicate && own != NULL && own->mode == TABLE_SH && probe.mode == TABLE_EX;
+        probe.upgrade = !probe.claims && !probe.duplicate && own != NULL && own->mode == TABLE_SH && probe.mode == TABLE_EX;
         ev.session = probe.session;
         ev.cookie = probe.cookie;
         ev.key = key_of(probe.file);
@@ -53,13 +53,15 @@ void ask(struct wish probe)
         ev.shared = probe.shared;
         ev.handle = probe.handle;
         ev.mode = probe.mode;
+        ev.claims = probe.claims ? probe.mode : TABLE_NONE;
+        ev.claimed_token = probe.token;
         ev.nonblock = probe.nonblock;
         ev.detach = probe.detach;
         ev.since_ms = probe.since;
         ev.deadline_ms = probe.deadline;
         if (!probe.shared) {
                 ev.bears = probe.found = (enum table_mode)fake_bears(w.os, (int)probe.bearer);
-                if (!probe.duplicate && own == NULL && ev.bears == TABLE_SH && probe.mode == TABLE_EX && !op_under_way(probe.bearer))
+                if (!probe.claims && !probe.duplicate && own == NULL && ev.bears == TABLE_SH && probe.mode == TABLE_EX && !op_under_way(probe.bearer))
                         probe.upgrade = true;
         }
         probe.nonblock |= probe.deadline <= w.now;
@@ -296,6 +298,62 @@ static void leave_behind(struct hold *h)
                 keep_left_over(h);
 }
 
+/* Then it is not taken for its parent, nor for that of those between them. */
+static bool is_ancestor(int slot, uint64_t of)
+{
+        int i;
+
+        while (of != 0 && of != w.session_ids[slot]) {
+                for (i = 0; w.session_ids[i] != of; i++)
+                        ;
+                of = w.parents[i];
+        }
+        return of != 0;
+}
+
+/* One says nothing; one does other things while it waits; one is the child of another, which waits for it. */
+void introduce(int slot)
+{
+        struct table_event ev = {.kind = EV_SESSION, .session = w.session_ids[slot]};
+        int parent = session_slot();
+
+        if (chance(40))
+                return;
+        ev.concurrent = w.concurrent[slot] = chance(20);
+        if (chance(60))
+                ev.parent = w.session_ids[parent];
+        if (!is_ancestor(slot, ev.parent))
+                w.parents[slot] = ev.parent;
+        step(&ev);
+}
+
+/* A parent that comes back later than its child. */
+static void move_adopt(void)
+{
+        int slot = session_slot(), parent = session_slot();
+        struct table_event ev = {.kind = EV_SESSION, .session = w.session_ids[slot], .parent = w.session_ids[parent], .concurrent = w.concurrent[slot]};
+
+        if (w.parents[slot] != 0)
+                return;
+        if (!is_ancestor(slot, ev.parent))
+                w.parents[slot] = ev.parent;
+        step(&ev);
+}
+
+static void forget_session(uint64_t session)
+{
+        int i;
+
+        for (i = 0; i < SESSIONS; i++) {
+                if (w.parents[i] == session)
+                        w.parents[i] = 0;
+                if (w.session_ids[i] != session)
+                        continue;
+                w.parents[i] = 0;
+                w.concurrent[i] = false;
+        }
+}
+
 void end_session(uint64_t session)
 {
         struct table_event ev = {.kind = EV_SESSION_END, .session = session};
@@ -307,6 +365,7 @@ void end_session(uint64_t session)
         for (i = 0; i < w.hold_count; i++)
                 if (w.holds[i].live && w.holds[i].session == session)
                         leave_behind(&w.holds[i]);
+        forget_session(session);
         step(&ev);
         for (i = 0; i < w.wish_count; i++)
                 check(!w.wishes[i].live || w.wishes[i].session != session, "a request outlived its session");
@@ -317,8 +376,9 @@ void move_session_end(void)
         int slot = session_slot();
         uint64_t session = w.session_ids[slot];
 
-        w.session_ids[slot] = ++w.last_session;
         end_session(session);
+        w.session_ids[slot] = ++w.last_session;
+        introduce(slot);
 }
 
 static void move_outsider(void)
@@ -384,8 +444,12 @@ void move(void)
                 move_outsider();
         else if (what < 79)
                 move_description();
+        else if (what < 80)
+                move_adopt();
         else if (what < 85)
                 pass_time((int64_t)roll(40));
+        else if (what == 85 && chance(30))
+                restart();
         else if (fake_answers(w.os) > 0)
                 tell_one_answer();
         tell_tries(50);

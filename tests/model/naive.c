@@ -90,7 +90,7 @@ bool others_conflict(const struct wish *q)
         return false;
 }
 
-static bool before(const struct wish *a, const struct wish *b)
+bool stands_before(const struct wish *a, const struct wish *b)
 {
         if (a->upgrade != b->upgrade)
                 return a->upgrade;
@@ -103,7 +103,7 @@ struct wish *head_of(int file)
         size_t i;
 
         for (i = 0; i < w.wish_count; i++)
-                if (w.wishes[i].live && w.wishes[i].file == file && (head == NULL || before(&w.wishes[i], head)))
+                if (w.wishes[i].live && w.wishes[i].file == file && (head == NULL || stands_before(&w.wishes[i], head)))
                         head = &w.wishes[i];
         return head;
 }

@@ -43,6 +43,10 @@ static void judge_granted(struct wish *q, const struct table_effect *fx)
                 w.hand_overs += w.left && q->waited;
                 w.left = false;
         }
+        if (fx->relock && session_hold(q) == NULL) {
+                w.joined = true;
+                w.joins++;
+        }
         w.grants++;
         judge(fx->waited_ms == w.now - q->since, q, "waited for another time than it did");
         if (q->detach)
@@ -70,6 +74,23 @@ void on_lost(const struct table_effect *fx)
         h->live = false;
 }
 
+/* The system alone says what of that is true, and a co-holder who came back before with less. */
+static bool is_true(const struct wish *q)
+{
+        const struct hold *own = own_hold(q);
+
+        return q->found >= q->mode && (own == NULL || own->mode >= q->mode);
+}
+
+static void judge_claim(const struct wish *q, const struct table_effect *fx)
+{
+        const struct hold *own = own_hold(q);
+
+        judge(fx->outcome == OUT_GRANTED || fx->outcome == OUT_LOST, q, "a claim is neither granted nor lost");
+        judge((fx->outcome == OUT_GRANTED) == is_true(q), q, "a claim is granted though the system says no, or lost though it says yes");
+        judge(fx->outcome == OUT_LOST || (fx->relock && fx->token == (own != NULL ? own->token : q->token)), q, "a claim is granted as something new");
+}
+
 static void judge_loss(const struct wish *q, const struct table_effect *fx)
 {
         const struct hold *own = own_hold(q);
@@ -88,6 +109,8 @@ void on_reply(const struct table_effect *fx)
         check(q != NULL, "a second answer, or one to nobody");
         judge(!q->duplicate || fx->outcome == OUT_DUPLICATE, q, "its owner waits already, and it was not told so");
         judge(!q->broken || fx->outcome == OUT_LOST, q, "its lock was broken, and it was not told so");
+        if (q->claims)
+                judge_claim(q, fx);
         switch (fx->outcome) {
         case OUT_GRANTED:
                 judge_granted(q, fx);
@@ -102,8 +125,7 @@ void on_reply(const struct table_effect *fx)
                 judge(w.now >= q->deadline, q, "timed out too early");
                 break;
         case OUT_DEADLOCK:
-                w.deadlocks++;
-                judge(upgrader_of(q->file, q) != NULL, q, "a deadlock without a first upgrader");
+                judge_deadlock(q, fx->cycle);
                 break;
         case OUT_CANCELLED:
                 w.cancels++;
@@ -111,7 +133,8 @@ void on_reply(const struct table_effect *fx)
                 break;
         case OUT_LOST:
                 w.losses++;
-                judge_loss(q, fx);
+                if (!q->claims)
+                        judge_loss(q, fx);
                 break;
         case OUT_FAILED:
                 judge(q->saw_failure, q, "failed, but the system did not");

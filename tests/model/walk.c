@@ -1,6 +1,6 @@
 /*
  * The lock table against a second, naive model: random histories of sessions, paths, passed descriptions, outsiders, time-outs, cancels and
- * hang-ups, with a fake operating system that answers late, in any order, fails, loses conversions and wins races.
+ * hang-ups, deaths of the daemon, with a fake operating system that answers late, in any order, fails, loses conversions and wins races.
  *
  * The naive model keeps plain lists and walks over all of them. It does not foresee when the system answers; it judges every reply: was
  * that allowed, was it that request's turn, is the lock really held? After every step it compares who holds, and when everything has come to
@@ -34,12 +34,9 @@ int main(int argc, char **argv)
         }
         printf("walk: %" PRIu64 " steps, seed %" PRIu64 "\n", steps, w.seed);
         fflush(stdout);
-        w.random = w.seed * 0x9e3779b97f4a7c15u + 1;
-        w.clock = 1000000000;
-        w.table = table_create();
-        w.os = fake_create();
+        begin();
         for (i = 0; i < SESSIONS; i++)
-                w.session_ids[i] = ++w.last_session;
+                introduce(i);
         for (w.steps = 0; w.steps < steps; w.steps++) {
                 move();
                 if (w.steps % EPOCH == EPOCH - 1)
@@ -48,10 +45,9 @@ int main(int argc, char **argv)
                         judge_outsiders_turn();
         }
         judge_end();
-        printf("walk: granted %" PRIu64 " refused %" PRIu64 " timed out %" PRIu64 " deadlocks %" PRIu64 " cancelled %" PRIu64 " lost %" PRIu64 " broken %" PRIu64 " asked twice %" PRIu64
-               " detached %" PRIu64 " cancel races %" PRIu64 " outsiders' turns %" PRIu64 "\n",
-               w.grants, w.refusals, w.timeouts, w.deadlocks, w.cancels, w.losses, w.breaks, w.duplicates, w.detached, w.races, w.turns);
-        table_destroy(w.table);
-        fake_destroy(w.os);
+        printf("walk: granted %" PRIu64 " refused %" PRIu64 " timed out %" PRIu64 " deadlocks %" PRIu64 " (circles %" PRIu64 ", joined %" PRIu64 ") cancelled %" PRIu64 " lost %" PRIu64 " broken %" PRIu64 " asked twice %" PRIu64
+               " detached %" PRIu64 " cancel races %" PRIu64 " outsiders' turns %" PRIu64 " restarts %" PRIu64 "\n",
+               w.grants, w.refusals, w.timeouts, w.deadlocks, w.circles, w.joins, w.cancels, w.losses, w.breaks, w.duplicates, w.detached, w.races, w.turns, w.restarts);
+        end();
         return 0;
 }

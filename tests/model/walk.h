@@ -1,5 +1,5 @@
 /*
- * The inside of the random walk: the world that its files share. Who calls whom: walk -> moves, rest, turn -> engine -> replies, scene -> naive -> world.
+ * The inside of the random walk: the world that its files share. Who calls whom: walk -> moves, restart, rest, turn -> engine -> replies, scene, circles -> naive -> world.
  *
  * A *wish* is a request without an answer, a *hold* a lock that somebody was told to have. They lie in plain lists, which everybody walks over; `live`
  * says which places are taken.
@@ -28,6 +28,8 @@ struct wish {
         bool live, shared, nonblock, detach, upgrade, duplicate, cancelled, saw_busy, saw_failure, saw_loss;
         bool broken;                    /* its lock is being taken away: it must be answered OUT_LOST in this very step */
         bool waited;                    /* was said to wait */
+        bool claims;                    /* what was held before a restart, with `token` */
+        uint64_t token;
         uint64_t cookie, session, bearer, order;
         int file;
         int64_t handle, since, deadline;
@@ -66,6 +68,9 @@ struct world {
         int outsiders[OUTSIDERS];
         bool outsider_waits[OUTSIDERS];
         uint64_t session_ids[SESSIONS], last_session;
+        uint64_t parents[SESSIONS];             /* 0: none */
+        bool concurrent[SESSIONS];
+        bool joined;                            /* in this step one became a holder that had not queued, or got a parent */
         struct {
                 uint64_t op;
                 int fresh;
@@ -84,8 +89,11 @@ struct world {
         table_id last_broken;                   /* an id of the past */
         bool left;                              /* an owner has left since the last grant: the next to one who waited is a hand-over */
         unsigned hand_overs;
-        uint64_t steps, grants, refusals, timeouts, deadlocks, cancels, losses, breaks, races, duplicates, detached, turns;
+        uint64_t steps, grants, refusals, timeouts, deadlocks, circles, joins, cancels, losses, breaks, races, duplicates, detached, turns, restarts;
         uint64_t seed, random;
+        const uint8_t *bytes;                   /* where chance comes from in place of the seed: a fuzzer's input */
+        size_t bytes_left;
+        struct table_effects fx;                /* of the step at hand */
         bool trace;
 };
 
@@ -98,6 +106,8 @@ void fail(const char *what);
 void print_file(int file);              /* what the model knows of it: for whoever must understand a failure */
 uint64_t roll(uint64_t below);
 bool chance(unsigned percent);
+void begin(void);                       /* a new world, after `seed` or `bytes` were set in an empty one */
+void end(void);
 enum oslock_mode os_mode(enum table_mode mode);
 struct table_key key_of(int file);
 int open_file(int file);                /* a new description */
@@ -112,6 +122,7 @@ struct hold *session_hold(const struct wish *q);        /* this very session's l
 bool is_held(uint64_t bearer);
 struct wish *trial_of(uint64_t bearer, uint64_t session);       /* of a passed description that bears SH and wants more; `session` 0: anybody's */
 bool others_conflict(const struct wish *q);
+bool stands_before(const struct wish *a, const struct wish *b);
 struct wish *head_of(int file);
 bool blocking_wish_waits(int file, const struct wish *but);
 struct wish *upgrader_of(int file, const struct wish *but);
@@ -121,6 +132,10 @@ void add_hold(const struct wish *q, const struct table_effect *fx, uint64_t bear
 /* ---- replies.c: was that answer allowed? ---- */
 void on_reply(const struct table_effect *fx);
 void on_lost(const struct table_effect *fx);
+
+/* ---- circles.c: who waits for whom ---- */
+void judge_circles(void);               /* after every step */
+void judge_deadlock(struct wish *q, size_t at);
 
 /* ---- scene.c: who holds, who waits and who is told, after every step ---- */
 void check_holds(void);
@@ -143,6 +158,7 @@ void break_hold(const struct hold *h);
 void cancel(struct wish *q);
 void end_session(uint64_t session);
 void move_session_end(void);
+void introduce(int slot);               /* a session's hello, perhaps */
 void pass_time(int64_t ms);
 struct hold *any_hold(void);            /* NULL: there is none */
 struct wish *any_wish(void);
@@ -150,6 +166,9 @@ struct wish *any_wish(void);
 /* ---- rest.c: when nothing more happens ---- */
 void judge_rest(void);
 void judge_end(void);                   /* everybody leaves */
+
+/* ---- restart.c ---- */
+void restart(void);
 
 /* ---- turn.c ---- */
 void judge_outsiders_turn(void);

@@ -47,8 +47,39 @@ void print_file(int file)
         }
 }
 
+void begin(void)
+{
+        int i;
+
+        w.random = w.seed * 0x9e3779b97f4a7c15u + 1;
+        w.clock = 1000000000;
+        w.table = table_create();
+        w.os = fake_create();
+        w.fx = (struct table_effects){.items = malloc(TABLE_EFFECTS_FIRST * sizeof *w.fx.items), .cap = TABLE_EFFECTS_FIRST};
+        for (i = 0; i < SESSIONS; i++)
+                w.session_ids[i] = ++w.last_session;
+}
+
+void end(void)
+{
+        table_destroy(w.table);
+        fake_destroy(w.os);
+        free(w.fx.items);
+}
+
+/* The next byte; zeros when there are no more. */
+static uint64_t roll_byte(uint64_t below)
+{
+        if (w.bytes_left == 0)
+                return 0;
+        w.bytes_left--;
+        return *w.bytes++ % below;
+}
+
 uint64_t roll(uint64_t below)
 {
+        if (w.bytes != NULL)
+                return roll_byte(below);
         w.random ^= w.random << 13;
         w.random ^= w.random >> 7;
         w.random ^= w.random << 17;

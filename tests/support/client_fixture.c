@@ -22,11 +22,22 @@ int set_up(void **state)
         snprintf(f->socket, sizeof f->socket, "%s/socket", f->folder);
         snprintf(f->other_socket, sizeof f->other_socket, "%s/other", f->folder);
         setenv("PORTALOCK_SOCKET", f->socket, 1);
+        setenv("XDG_STATE_HOME", f->folder, 1);
         unsetenv("PORTALOCK_NO_SPAWN");
         assert_int_equal(portalock_connect("first", 0, &f->a), 0);      /* starts the daemon */
         assert_int_equal(portalock_connect("second", 0, &f->b), 0);
         *state = f;
         return 0;
+}
+
+int set_up_without_reconnect(void **state)
+{
+        int r;
+
+        setenv("PORTALOCK_RECONNECT_MS", "0", 1);
+        r = set_up(state);
+        unsetenv("PORTALOCK_RECONNECT_MS");
+        return r;
 }
 
 void await_end_of_daemon(const char *socket)

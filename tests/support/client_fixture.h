@@ -12,6 +12,7 @@ struct fixture {
 };
 
 int set_up(void **state);
+int set_up_without_reconnect(void **state);     /* for sessions that end with their daemon */
 int tear_down(void **state);    /* both sessions must be there still, whatever their state */
 
 /* Tell the daemon on that socket to stop, if there is one, and wait until it has ended. */

@@ -84,6 +84,10 @@ struct oslock_pool {
         void *arg;
         unsigned threads;
         uint64_t waits_total;
+        struct {
+                bool waits;
+                uint64_t user;
+        } ops[DESCRIPTORS_MAX];
 };
 
 static void deliver(uv_idle_t *idle)
@@ -93,6 +97,7 @@ static void deliver(uv_idle_t *idle)
 
         while (fake_answers(os) > 0) {
                 a = fake_take_answer(os, 0);
+                p->ops[a.op].waits = false;
                 p->done(p->arg, a.op, a.result, 0);
         }
 }
@@ -101,7 +106,7 @@ struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock
 {
         struct oslock_pool *p = calloc(1, sizeof *p);
 
-        (void)elsewhere;        /* all wait as if they had a thread */
+        (void)elsewhere;        /* all wait as if they had a thread, whatever the figures say */
         if (p == NULL)
                 return NULL;
         p->done = done;
@@ -127,10 +132,12 @@ void oslock_pool_destroy(struct oslock_pool *p)
         uv_close((uv_handle_t *)&p->idle, closed);
 }
 
-int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mode, bool yields)
+int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mode, bool yields, uint64_t user)
 {
         (void)yields;   /* nobody is between being woken and running here */
         p->waits_total++;
+        p->ops[op].waits = true;
+        p->ops[op].user = user;
         fake_wait(os, op, description_of[fd], mode);
         return 0;
 }
@@ -149,10 +156,23 @@ void oslock_pool_tried(struct oslock_pool *p, uint64_t op, enum oslock_result re
         (void)error;
 }
 
+static bool has_share(const struct oslock_pool *p, unsigned op)
+{
+        unsigned i, older = 0;
+
+        for (i = 1; i < op; i++)
+                older += p->ops[i].waits && p->ops[i].user == p->ops[op].user;
+        return p->ops[op].user == 0 || older < (p->threads + 3) / 4;
+}
+
 void oslock_pool_stats(const struct oslock_pool *p, struct oslock_stats *out)
 {
+        unsigned op;
+
         out->waiting = fake_waiting(os);
-        out->threads = out->waiting < p->threads ? out->waiting : p->threads;
+        out->threads = 0;
+        for (op = 1; op < DESCRIPTORS_MAX && out->threads < p->threads; op++)
+                out->threads += p->ops[op].waits && has_share(p, op);
         out->retrying = out->waiting - out->threads;
         out->waits_total = p->waits_total;
         out->tries_total = 0;

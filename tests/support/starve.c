@@ -2,6 +2,7 @@
 
 #include <cjson/cJSON.h>
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -12,31 +13,41 @@ void *__wrap_malloc(size_t size);
 void *__wrap_realloc(void *old, size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 
-static long left;       /* 0: memory is not short */
-static bool for_ever, failed;
+static struct starvation own, *now = &own;
 
-static bool fails(void)
+bool starve_fails(size_t size)
 {
-        if (left == 0 || (left > 1 && --left > 0))
+        int64_t left = atomic_load(&now->left);
+
+        do {
+                if (left == 0 || size < (uint64_t)now->least)
+                        return false;
+        } while (!atomic_compare_exchange_weak(&now->left, &left, left == 1 && now->for_good ? 1 : left - 1));
+        if (left > 1)
                 return false;
-        left = for_ever ? 1 : 0;
-        failed = true;
+        now->failed++;
+        errno = ENOMEM;
         return true;
+}
+
+void starve_by(struct starvation *s)
+{
+        now = s;
 }
 
 void *__wrap_malloc(size_t size)
 {
-        return fails() ? NULL : __real_malloc(size);
+        return starve_fails(size) ? NULL : __real_malloc(size);
 }
 
 void *__wrap_realloc(void *old, size_t size)
 {
-        return fails() ? NULL : __real_realloc(old, size);
+        return starve_fails(size) ? NULL : __real_realloc(old, size);
 }
 
 void *__wrap_calloc(size_t count, size_t size)
 {
-        return fails() ? NULL : __real_calloc(count, size);
+        return starve_fails(count * size) ? NULL : __real_calloc(count, size);
 }
 
 void starve_at(long n, bool for_good)
@@ -44,14 +55,14 @@ void starve_at(long n, bool for_good)
         cJSON_Hooks hooks = {.malloc_fn = __wrap_malloc, .free_fn = free};
 
         cJSON_InitHooks(&hooks);        /* a shared library: the linker does not wrap its calls */
-        left = n;
-        for_ever = for_good;
-        failed = false;
+        now->failed = 0;
+        now->for_good = for_good;
+        now->left = n;
 }
 
 bool starve_end(void)
 {
         cJSON_InitHooks(NULL);
-        left = 0;
-        return failed;
+        now->left = 0;
+        return now->failed > 0;
 }

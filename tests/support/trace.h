@@ -1,5 +1,6 @@
 /*
- * Histories of the lock table as text. Sessions are letters; everything is about one file. What the table answers and asks of the
+ * Histories of the lock table as text. Sessions are letters; everything is about one file, x,
+ * unless it is said which. What the table answers and asks of the
  * system is written down line by line and compared with trace_expect(). References (keep, drop) and FX_MOVED are counted, not written.
  */
 #ifndef TRACE_H
@@ -25,6 +26,8 @@ struct trace {
         uint64_t op;                    /* the last one that was asked and not answered */
         uint64_t fresh;                 /* bearer of the last wait on a new description */
         int references;
+        int64_t handle;                 /* of requests by path */
+        bool cycles;                    /* deadlocks are written with theirs */
         int moved;                      /* how often it was said that holders or places have changed */
 };
 
@@ -33,8 +36,21 @@ int trace_tear_down(void **state);      /* and: all sessions ended, nothing may 
 
 /* By path, handle 0. timeout_ms -1: for ever, 0: LOCK_NB. */
 void trace_lock(struct trace *t, char who, enum table_mode mode, int64_t timeout_ms);
+/* On one of the files x, y and z, which is then named in what is written. */
+void trace_lock_file(struct trace *t, char who, char file, enum table_mode mode, int64_t timeout_ms);
+/* The same, for ever, with an arrival in the past. */
+void trace_lock_file_again(struct trace *t, char who, char file, enum table_mode mode, int64_t since_ms);
+/* Give up the lock with handle 0. */
+void trace_unlock_file(struct trace *t, char who, char file);
+void trace_use_handle(struct trace *t, int64_t handle);
+/* `parent`: a session, or 0. */
+void trace_introduce(struct trace *t, char who, char parent, bool concurrent);
 /* By a passed description. `bears`: what the kernel says it bears. */
 void trace_pass(struct trace *t, char who, uint64_t bearer, enum table_mode mode, int64_t timeout_ms, enum table_mode bears);
+/* A lock from before is claimed, in that mode and with that token. */
+void trace_claim(struct trace *t, char who, uint64_t bearer, enum table_mode mode, uint64_t token, enum table_mode bears);
+/* By path, of one that has waited for `waited_ms` already; of that group. */
+void trace_wait_again(struct trace *t, char who, enum table_mode mode, int64_t waited_ms, uint64_t group);
 void trace_submit(struct trace *t, struct table_event ev);
 void trace_unlock(struct trace *t, char who, bool close_only);
 void trace_break(struct trace *t, table_id lock);

@@ -55,13 +55,18 @@ static void done(struct lane_job *job)
         free(i);
 }
 
-static void submit(struct fixture *f, uint64_t key, int number, bool waits)
+static void submit_of(struct fixture *f, uint64_t user, uint64_t key, int number, bool waits)
 {
         struct item *i = calloc(1, sizeof *i);
 
         assert_non_null(i);
-        *i = (struct item){.job = {.work = work, .done = done, .key = key}, .f = f, .number = number, .waits = waits};
+        *i = (struct item){.job = {.work = work, .done = done, .key = key, .user = user}, .f = f, .number = number, .waits = waits};
         lane_submit(f->lane, &i->job);
+}
+
+static void submit(struct fixture *f, uint64_t key, int number, bool waits)
+{
+        submit_of(f, 0, key, number, waits);
 }
 
 static void await_running(struct fixture *f, unsigned count)
@@ -156,6 +161,26 @@ static void threads_are_bounded_and_the_rest_waits_for_one(void **state)
         assert_int_equal(f->most_running, THREADS);
 }
 
+/* Four threads: a quarter is one. */
+static void one_user_keeps_no_more_than_a_quarter_of_the_threads(void **state)
+{
+        struct fixture *f = *state;
+        int i;
+
+        for (i = 0; i < 3 * THREADS; i++)
+                submit_of(f, 1000, (uint64_t)i + 1, i, true);
+        await_running(f, 1);
+        submit_of(f, 1001, 0, 20, false);
+        submit(f, 0, 21, false);
+        while (f->done < 2)
+                uv_run(&f->loop, UV_RUN_ONCE);
+        assert_int_equal(f->running, 1);
+        let_all_end(f);
+        run_until_done(f, 3 * THREADS + 2);
+        for (i = 0; i < 3 * THREADS; i++)       /* the first, those of the others in some order, and the rest of his one by one */
+                assert_int_equal(f->order[i == 0 ? 0 : i + 2], i);
+}
+
 static void at_the_end_nothing_more_is_reported_and_nothing_is_lost(void **state)
 {
         struct fixture *f = *state;
@@ -180,6 +205,7 @@ int main(void)
                 WITH_LANE(jobs_of_one_key_run_one_by_one_in_their_order),
                 WITH_LANE(one_that_hangs_holds_up_its_own_key_alone),
                 WITH_LANE(threads_are_bounded_and_the_rest_waits_for_one),
+                WITH_LANE(one_user_keeps_no_more_than_a_quarter_of_the_threads),
                 WITH_LANE(at_the_end_nothing_more_is_reported_and_nothing_is_lost),
         };
 

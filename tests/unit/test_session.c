@@ -128,6 +128,12 @@ void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_
                 session_send(serving, "reply\n", 6);
 }
 
+struct account *dispatch_account(const struct client *c)
+{
+        (void)c;
+        return NULL;
+}
+
 void dispatch_long_line(struct dispatch *d, struct client *c)
 {
         (void)d;

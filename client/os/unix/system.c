@@ -108,6 +108,24 @@ int os_duplicate(int fd)
         return copy >= 0 ? copy : -errno;
 }
 
+bool os_bears(int fd)
+{
+        char name[64], text[4096];
+        size_t len = 0;
+        ssize_t n;
+        int info;
+
+        snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
+        info = open(name, O_RDONLY | O_CLOEXEC);
+        if (info < 0)
+                return true;
+        while (len < sizeof text - 1 && (n = read(info, text + len, sizeof text - 1 - len)) > 0)
+                len += (size_t)n;
+        close(info);
+        text[len] = '\0';
+        return strstr(text, "FLOCK") != NULL;
+}
+
 int os_unlock(int fd)
 {
         return flock(fd, LOCK_UN) == 0 ? 0 : -errno;

@@ -1,4 +1,5 @@
 #include "file.h"
+#include "again.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -120,7 +121,7 @@ static enum file_place glance_into_folder(struct mounts *m, const char *path, st
                 close(dir);
                 return FILE_AWAY;
         }
-        named = openat(dir, name + 1, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        named = openat_again(dir, name + 1, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         error = errno;
         close(dir);
         if (named >= 0)
@@ -136,7 +137,7 @@ enum file_place file_glance(struct mounts *m, const char *path, struct file_iden
         int named = name_cached(path, 0);
 
         if (named < 0 && (errno == ENOSYS || errno == EINVAL || errno == EPERM))
-                named = open(path, O_PATH | O_CLOEXEC);         /* an old kernel, or a filter: the way there may hang, the file itself not */
+                named = open_again(path, O_PATH | O_CLOEXEC, 0);         /* an old kernel, or a filter: the way there may hang, the file itself not */
         if (named >= 0)
                 return place_of(m, named, id, e);
         if (errno == EAGAIN || errno == ENOENT)
@@ -209,11 +210,11 @@ int file_open(const char *path, bool create, struct file_identity *id, struct fi
                 /* A device or FIFO must not even be opened: that alone can have effects. */
                 if (stat(path, &st) == 0 && !lockable_by_path(st.st_mode))
                         return fail(e, "open", ENOTSUP);
-                fd = open(path, OPEN_FLAGS);
+                fd = open_again(path, OPEN_FLAGS, 0);
                 if (fd >= 0 || errno != ENOENT || !create)
                         break;
                 /* Neither there nor not there: a link to what is still to be made. */
-                fd = open(path, OPEN_FLAGS | O_CREAT | (i == 0 ? O_EXCL : 0), 0666);
+                fd = open_again(path, OPEN_FLAGS | O_CREAT | (i == 0 ? O_EXCL : 0), 0666);
                 if (fd < 0 && errno != EEXIST)
                         break;
         }
@@ -233,7 +234,7 @@ int file_reopen(int fd, struct file_error *e)
         int fresh;
 
         snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-        fresh = open(name, OPEN_FLAGS);
+        fresh = open_again(name, OPEN_FLAGS, 0);
         return fresh >= 0 ? fresh : fail(e, "open", errno);
 }
 

@@ -68,12 +68,14 @@ static void read_again(struct mounts *m)
         free(m->rows);
         m->rows = NULL;
         m->count = 0;
-        m->fresh = m->fd >= 0;
+        m->fresh = m->fd >= 0 && f != NULL;
         while (f != NULL && getline(&line, &room, f) > 0) {
                 if (m->count == cap) {
                         grown = realloc(m->rows, (cap = cap == 0 ? 64 : cap * 2) * sizeof *grown);
-                        if (grown == NULL)
-                                break;          /* the rest is not known to be local */
+                        if (grown == NULL) {
+                                m->fresh = false;       /* the rest is not known to be local now */
+                                break;
+                        }
                         m->rows = grown;
                 }
                 m->count += parse(line, &m->rows[m->count]);

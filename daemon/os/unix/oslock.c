@@ -1,6 +1,8 @@
 /* flock(2), without waiting. The waits are in oslock_pool.c. */
 #include "oslock_internal.h"
 
+#include "again.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -58,7 +60,7 @@ static int spare = -1;
 void oslock_keep_spare(void)
 {
         if (spare < 0)
-                spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+                spare = open_again("/dev/null", O_RDONLY | O_CLOEXEC, 0);
 }
 
 /* The "lock:" lines of fdinfo; proc(5). */
@@ -83,15 +85,15 @@ enum oslock_mode oslock_bears(int fd)
         int info;
 
         snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
-        info = open(name, O_RDONLY | O_CLOEXEC);
+        info = open_again(name, O_RDONLY | O_CLOEXEC, 0);
         if (info < 0 && (errno == EMFILE || errno == ENFILE) && spare >= 0) {
                 close(spare);
                 spare = -1;
-                info = open(name, O_RDONLY | O_CLOEXEC);
+                info = open_again(name, O_RDONLY | O_CLOEXEC, 0);
         }
         if (info < 0)
                 return OSLOCK_NONE;
-        while (len < sizeof text - 1 && (n = read(info, text + len, sizeof text - 1 - len)) > 0)
+        while (len < sizeof text - 1 && (n = read_again(info, text + len, sizeof text - 1 - len)) > 0)
                 len += (size_t)n;
         text[len] = '\0';
         close(info);

@@ -20,6 +20,7 @@ struct wait {
         int fd;
         enum oslock_mode mode;
         bool yields;
+        uint64_t user;
         enum wait_state state;
         uv_thread_t thread;
         bool has_thread, in_cancelling, cancelled_here;
@@ -49,6 +50,7 @@ struct oslock_pool {
         TAILQ_HEAD(, wait) cancelling;          /* threads that are signalled until they have answered */
         struct wait_queue ready;                /* answers of the loop itself */
         unsigned threads, threads_max, retrying, handles;
+        uint64_t *thread_users;                 /* of the waits with a thread, in no order */
         unsigned random;
         uint64_t total, tries;
         oslock_done *done;

@@ -87,23 +87,56 @@ static void wait_main(void *arg)
         pthread_mutex_unlock(&p->mutex);
 }
 
+/* Is there a thread left, for this user? */
+static bool has_thread_for(const struct oslock_pool *p, uint64_t user)
+{
+        unsigned i, n = 0;
+
+        if (p->threads >= p->threads_max)
+                return false;
+        for (i = 0; user != 0 && i < p->threads; i++)
+                n += p->thread_users[i] == user;
+        return user == 0 || n < (p->threads_max + 3) / 4;
+}
+
 static bool start_thread(struct wait *w)
 {
-        return thread_start(&w->thread, STACK_BYTES, wait_main, w) == 0;
+        struct oslock_pool *p = w->pool;
+
+        if (thread_start(&w->thread, STACK_BYTES, wait_main, w) != 0)
+                return false;
+        w->has_thread = true;
+        p->thread_users[p->threads++] = w->user;
+        return true;
+}
+
+static void count_thread_off(struct oslock_pool *p, uint64_t user)
+{
+        unsigned i;
+
+        for (i = 0; p->thread_users[i] != user; i++)
+                ;
+        p->thread_users[i] = p->thread_users[--p->threads];
 }
 
 /* ---- answers ---- */
 
-/* A thread has become free: for the oldest who has none. */
+/* A thread has become free: for the oldest who has none and may have one. */
 static void give_thread(struct oslock_pool *p)
 {
+        uint64_t without = 0;   /* a user whose share is used up: thousands of his may stand there */
         struct wait *w;
 
+        if (p->threads >= p->threads_max)
+                return;
         TAILQ_FOREACH(w, &p->retries, by_age) {
-                if (w->state == WAIT_DUE)
+                if (w->state != WAIT_DUE || (without != 0 && w->user == without))
+                        continue;
+                if (has_thread_for(p, w->user))
                         break;
+                without = w->user;
         }
-        if (w == NULL || p->threads >= p->threads_max)
+        if (w == NULL)
                 return;
         retry_remove(p, w);
         w->state = WAIT_THREAD;
@@ -111,10 +144,8 @@ static void give_thread(struct oslock_pool *p)
                 retry_put_off(p, w);
                 return;
         }
-        w->has_thread = true;
         TAILQ_REMOVE(&p->retries, w, by_age);
         p->retrying--;
-        p->threads++;
 }
 
 static void remove_wait(struct oslock_pool *p, struct wait *w)
@@ -123,7 +154,7 @@ static void remove_wait(struct oslock_pool *p, struct wait *w)
         if (w->in_cancelling)
                 TAILQ_REMOVE(&p->cancelling, w, entry);
         if (w->has_thread) {
-                p->threads--;
+                count_thread_off(p, w->user);
                 return;
         }
         TAILQ_REMOVE(&p->retries, w, by_age);
@@ -170,6 +201,11 @@ struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock
 
         if (p == NULL)
                 return NULL;
+        p->thread_users = malloc((threads > 0 ? threads : 1) * sizeof *p->thread_users);
+        if (p->thread_users == NULL) {
+                free(p);
+                return NULL;
+        }
         p->loop = loop;
         p->threads_max = threads;
         p->done = done;
@@ -180,6 +216,7 @@ struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock
         STAILQ_INIT(&p->ready);
         STAILQ_INIT(&p->answered);
         if (uv_async_init(loop, &p->async, on_async) != 0) {
+                free(p->thread_users);
                 free(p);
                 return NULL;
         }
@@ -249,25 +286,24 @@ void oslock_pool_destroy(struct oslock_pool *p)
                 free(w);
         }
         free(p->heap);
+        free(p->thread_users);
         p->heap = NULL;
+        p->thread_users = NULL;
         uv_close((uv_handle_t *)&p->async, on_closed);
         uv_close((uv_handle_t *)&p->timer, on_closed);
 }
 
-int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mode, bool yields)
+int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mode, bool yields, uint64_t user)
 {
         struct wait *w = calloc(1, sizeof *w);
 
         if (w == NULL || !retry_reserve(p))
                 goto fail;
-        *w = (struct wait){.pool = p, .op = op, .fd = fd, .mode = mode, .yields = yields, .state = WAIT_THREAD, .step_ms = RETRY_MIN_MS};
+        *w = (struct wait){.pool = p, .op = op, .fd = fd, .mode = mode, .yields = yields, .user = user, .state = WAIT_THREAD, .step_ms = RETRY_MIN_MS};
         HASH_ADD(hh, p->waits, op, sizeof w->op, w);
         if (w->hh.tbl == NULL)
                 goto fail;
-        w->has_thread = p->threads < p->threads_max && start_thread(w);
-        if (w->has_thread) {
-                p->threads++;
-        } else {
+        if (!has_thread_for(p, user) || !start_thread(w)) {
                 TAILQ_INSERT_TAIL(&p->retries, w, by_age);
                 p->retrying++;
                 retry_put_off(p, w);

@@ -150,7 +150,7 @@ static void retry(struct oslock_pool *p, struct wait *w)
                 return;
         }
         w->state = WAIT_ELSEWHERE;
-        if (p->elsewhere(p->arg, w->op, w->fd, w->mode) != 0)
+        if (p->elsewhere(p->arg, w->op, w->fd, w->mode, w->user) != 0)
                 tried(p, w, OSLOCK_BUSY, 0);
 }
 

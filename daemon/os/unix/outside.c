@@ -2,7 +2,7 @@
  * /proc/locks, proc(5). Reading it takes the kernel's global list of locks: 10,000 locks cost 9 ms, 100,000 some seconds. It does not
  * see other pid namespaces, and on file systems with devices of their own (btrfs) its device differs from stat's: such holders stay unnamed.
  */
-#include "outside.h"
+#include "outside_internal.h"
 
 #include "thread.h"
 
@@ -14,14 +14,17 @@
 #include <uv.h>
 
 /*
- * The system writes the list page by page, and not as of one moment: as other locks come and go, rows are repeated or left out. So many fit a page;
- * longer lists are read three times, but for those that cost too much.
+ * The system writes the list page by page (less than a page if it is asked for less: stdio by itself asks for a quarter), and not as of one moment: as other
+ * locks come and go, rows are repeated or left out. So many fit a page; longer lists are read three times, but for those that cost too much.
  */
+#define PAGE_BYTES 4096
 #define ATOMIC_ROWS 50
 #define TRUSTED_ROWS 20000
 #define KEEP_MS 1000            /* a look is recent for so long, or */
 #define KEEP_TIMES_COST 10      /* for so many times what it took */
 #define RELEASED_SLOTS 4096     /* a power of two; files that share one are told apart at the next look only */
+
+#define GAPS_MAX 1024           /* locks whose bearers are looked for at once */
 
 struct snapshot {
         struct outside_holder *rows;    /* by device and inode */
@@ -36,10 +39,12 @@ struct outside {
         uv_thread_t thread;
         bool looking, looked;
         struct snapshot now, next;      /* `next` is the thread's while looking */
+        struct outside_gap *gaps;       /* in `next`; the thread's while it looks for their bearers. NULL: that is not under way */
+        size_t gap_count;
         uint64_t taken_at_ms;
         uint64_t releases;      /* counted */
         uint64_t released[RELEASED_SLOTS];      /* number of the last release of the files with that hash */
-        void (*refreshed)(void *arg);
+        const struct outside_hooks *hooks;
         void *arg;
 };
 
@@ -54,8 +59,7 @@ static int by_file(const void *a, const void *b)
         return 0;
 }
 
-/* "1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF"; rows with "->" wait. */
-static bool parse(const char *line, struct outside_holder *h)
+bool outside_parse(const char *line, struct outside_holder *h)
 {
         unsigned device_major, device_minor;
         unsigned long long inode;
@@ -75,7 +79,7 @@ static bool parse(const char *line, struct outside_holder *h)
         return true;
 }
 
-static int by_all(const void *a, const void *b)
+int outside_compare(const void *a, const void *b)
 {
         const struct outside_holder *x = a, *y = b;
         int r = by_file(a, b);
@@ -89,17 +93,22 @@ static int by_all(const void *a, const void *b)
 static void read_locks(struct snapshot *s, size_t *cap)
 {
         struct outside_holder h, *grown;
-        char line[512];
+        char line[512], page[PAGE_BYTES];
         FILE *f = fopen("/proc/locks", "re");
 
+        if (f != NULL)
+                setvbuf(f, page, _IOFBF, sizeof page);
         while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-                if (!parse(line, &h))
+                if (!outside_parse(line, &h))
                         continue;
                 if (s->count == *cap) {
-                        grown = realloc(s->rows, (*cap = *cap == 0 ? 256 : *cap * 2) * sizeof *grown);
+                        size_t more = *cap == 0 ? 256 : *cap * 2;
+
+                        grown = realloc(s->rows, more * sizeof *grown);
                         if (grown == NULL)
                                 break;  /* what is known so far is better than nothing */
                         s->rows = grown;
+                        *cap = more;
                 }
                 s->rows[s->count++] = h;
         }
@@ -113,9 +122,9 @@ static void settle(struct snapshot *s, unsigned readings)
         size_t i, k, keep, n = 0;
 
         if (s->count > 0)
-                qsort(s->rows, s->count, sizeof *s->rows, by_all);
+                qsort(s->rows, s->count, sizeof *s->rows, outside_compare);
         for (i = 0; i < s->count; i = k) {
-                for (k = i; k < s->count && by_all(&s->rows[i], &s->rows[k]) == 0; k++)
+                for (k = i; k < s->count && outside_compare(&s->rows[i], &s->rows[k]) == 0; k++)
                         ;
                 for (keep = (k - i + readings / 2) / readings; keep > 0; keep--)
                         s->rows[n++] = s->rows[i];
@@ -136,8 +145,10 @@ static void look(struct snapshot *s)
         }
         settle(s, readings);
         for (i = 0; i < s->count; i++) {
-                if (!s->rows[i].ours && s->rows[i].pid > 0)
-                        (void)peer_process(s->rows[i].pid, s->rows[i].command, &ignored);
+                if (s->rows[i].ours)
+                        s->rows[i].pid = 0;     /* we are the last that anybody asks for */
+                else if (s->rows[i].pid > 0)
+                        s->rows[i].gone = !peer_process(s->rows[i].pid, s->rows[i].command, &ignored);
         }
         s->cost_ms = (uv_hrtime() - started) / 1000000u;
 }
@@ -150,6 +161,74 @@ static void look_main(void *arg)
         uv_async_send(&o->async);
 }
 
+static size_t slot_of(uint64_t device, uint64_t inode)
+{
+        return (size_t)(((inode + device * 31) * 0x9e3779b97f4a7c15u) >> 32) & (RELEASED_SLOTS - 1);
+}
+
+/* Of the rows of one file: how many that are ours are not our clients'. */
+static size_t left_over(const struct outside *o, const struct outside_holder *first, size_t ours)
+{
+        size_t known;
+
+        if (o->released[slot_of(first->device, first->inode)] > o->next.releases)
+                return 0;       /* nobody would believe it */
+        known = o->hooks->bearers_held(o->arg, first->device, first->inode);
+        return known < ours ? ours - known : 0;
+}
+
+/*
+ * Locks that the system names nobody for: the last of those that are ours (which of them is whose cannot be told, and rows.c takes the
+ * first for our clients'), and those of processes that have ended. Of both there are always some that nobody asks for: the file by which the
+ * daemon is the only one on its socket is one.
+ */
+static void find_gaps(struct outside *o)
+{
+        struct outside_holder *first = o->next.rows, *end = first + o->next.count, *row, *next;
+        size_t ours, gone, left;
+
+        for (; first != end && o->gap_count < GAPS_MAX; first = next) {
+                for (ours = gone = 0, next = first; next != end && by_file(first, next) == 0; next++) {
+                        ours += next->ours;
+                        gone += next->gone;
+                }
+                if (ours + gone == 0 || !o->hooks->asked_for(o->arg, first->device, first->inode))
+                        continue;
+                left = left_over(o, first, ours);
+                for (row = first; row != next && o->gap_count < GAPS_MAX; row++) {
+                        if (!(row->ours ? ours-- <= left : row->gone))
+                                continue;
+                        o->gaps[o->gap_count] = (struct outside_gap){.row = row, .lock = *row};
+                        if (row->ours)
+                                o->gaps[o->gap_count].lock.pid = getpid();
+                        o->gap_count++;
+                }
+        }
+}
+
+static void find_main(void *arg)
+{
+        struct outside *o = arg;
+        uint64_t started = uv_hrtime();
+
+        outside_find_bearers(o->gaps, o->gap_count);
+        o->next.cost_ms += (uv_hrtime() - started) / 1000000u;
+        uv_async_send(&o->async);
+}
+
+/* True: it is under way. */
+static bool find_bearers(struct outside *o)
+{
+        o->gap_count = 0;
+        if (o->next.count == 0)
+                return false;
+        o->gaps = malloc(GAPS_MAX * sizeof *o->gaps);
+        if (o->gaps == NULL)
+                return false;
+        find_gaps(o);
+        return o->gap_count > 0 && thread_start(&o->thread, 0, find_main, o) == 0;
+}
+
 static void on_looked(uv_async_t *async)
 {
         struct outside *o = async->data;
@@ -157,16 +236,20 @@ static void on_looked(uv_async_t *async)
         if (!o->looking)
                 return;
         uv_thread_join(&o->thread);
+        if (o->gaps == NULL && find_bearers(o))
+                return;
+        free(o->gaps);
+        o->gaps = NULL;
         o->looking = false;
         o->looked = true;
         free(o->now.rows);
         o->now = o->next;
         o->next = (struct snapshot){0};
         o->taken_at_ms = uv_now(o->loop);
-        o->refreshed(o->arg);
+        o->hooks->refreshed(o->arg);
 }
 
-struct outside *outside_create(uv_loop_t *loop, void (*refreshed)(void *arg), void *arg)
+struct outside *outside_create(uv_loop_t *loop, const struct outside_hooks *hooks, void *arg)
 {
         struct outside *o = calloc(1, sizeof *o);
 
@@ -176,7 +259,7 @@ struct outside *outside_create(uv_loop_t *loop, void (*refreshed)(void *arg), vo
         }
         o->async.data = o;
         o->loop = loop;
-        o->refreshed = refreshed;
+        o->hooks = hooks;
         o->arg = arg;
         return o;
 }
@@ -192,6 +275,7 @@ void outside_destroy(struct outside *o)
                 return;
         if (o->looking)
                 uv_thread_join(&o->thread);
+        free(o->gaps);
         free(o->now.rows);
         free(o->next.rows);
         uv_close((uv_handle_t *)&o->async, outside_closed);
@@ -210,11 +294,6 @@ bool outside_refresh(struct outside *o)
         o->next = (struct snapshot){.releases = o->releases};
         o->looking = thread_start(&o->thread, 0, look_main, o) == 0;
         return o->looking;
-}
-
-static size_t slot_of(uint64_t device, uint64_t inode)
-{
-        return (size_t)(((inode + device * 31) * 0x9e3779b97f4a7c15u) >> 32) & (RELEASED_SLOTS - 1);
 }
 
 void outside_released(struct outside *o, uint64_t device, uint64_t inode)

@@ -1,12 +1,19 @@
 #include "peer.h"
 
+#include "again.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77         /* Linux 6.5; younger than many a libc's headers */
+#endif
 
 #define NOBODY 65534            /* what an unmapped uid looks like: equals nobody, not even itself */
 #define STARTTIME_FIELD 22      /* of /proc/PID/stat, proc(5) */
@@ -19,10 +26,10 @@ bool peer_process(int64_t pid, char *command, uint64_t *started)
         int fd, field;
 
         snprintf(name, sizeof name, "/proc/%lld/stat", (long long)pid);
-        fd = open(name, O_RDONLY | O_CLOEXEC);
+        fd = open_again(name, O_RDONLY | O_CLOEXEC, 0);
         if (fd < 0)
                 return false;
-        n = read(fd, text, sizeof text - 1);
+        n = read_again(fd, text, sizeof text - 1);
         close(fd);
         if (n <= 0)
                 return false;
@@ -43,6 +50,23 @@ bool peer_process(int64_t pid, char *command, uint64_t *started)
         return true;
 }
 
+/*
+ * Whoever connected may be gone by now, and its pid another's. A descriptor of the process itself cannot be: as long as that process has not been
+ * reaped the pid is its own. So look first, and then ask whether it is still there.
+ */
+static bool is_gone(int fd)
+{
+        int process = -1;
+        socklen_t len = sizeof process;
+        bool gone;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process, &len) != 0)
+                return errno == EINVAL || errno == ESRCH || errno == ENODATA;  /* reaped; ENOPROTOOPT: an old kernel, we cannot know. Out of descriptors: nor then */
+        gone = syscall(SYS_pidfd_send_signal, process, 0, NULL, 0) != 0 && errno == ESRCH;
+        close(process);
+        return gone;
+}
+
 int peer_identify(int fd, struct peer *out)
 {
         struct ucred cred;
@@ -53,8 +77,10 @@ int peer_identify(int fd, struct peer *out)
                 return -errno;
         out->pid = cred.pid;
         out->uid = (int64_t)cred.uid;
-        if (cred.pid > 0 && !peer_process(cred.pid, out->command, &out->started))
+        if (cred.pid > 0 && (!peer_process(cred.pid, out->command, &out->started) || is_gone(fd))) {
                 out->started = 0;
+                out->command[0] = '\0';
+        }
         return 0;
 }
 
@@ -70,4 +96,14 @@ void peer_refresh(struct peer *p)
 bool peer_allowed(const struct peer *p, int64_t uid)
 {
         return p->uid == 0 || (p->uid == uid && uid != NOBODY);
+}
+
+bool peer_is_known(const struct peer *p)
+{
+        return p->uid != NOBODY;
+}
+
+bool peer_same_user(const struct peer *a, const struct peer *b)
+{
+        return a->uid == b->uid && a->uid != NOBODY;
 }

@@ -33,7 +33,8 @@ struct transport {
 struct transport_group {
         uv_loop_t *loop;
         uv_prepare_t prepare;
-        struct transport *dirty;
+        struct transport *dirty;        /* something to write has come in this turn, or while all is held */
+        bool held;
 };
 
 static void on_poll(uv_poll_t *poll, int status, int events);
@@ -46,7 +47,7 @@ static void poll_again(struct transport *t)
                 return;
         if (t->reading && !t->at_end)
                 events |= UV_READABLE;
-        if (t->out_len > t->out_sent)
+        if (t->out_len > t->out_sent && !t->group->held)
                 events |= UV_WRITABLE;
         if (events == t->polled)
                 return;         /* each start costs system calls */
@@ -201,6 +202,26 @@ static void write_some(struct transport *t)
         }
 }
 
+static void mark(struct transport *t)
+{
+        if (t->dirty)
+                return;
+        t->dirty = true;
+        t->dirty_next = t->group->dirty;
+        t->group->dirty = t;
+}
+
+static void write_when_writable(struct transport *t)
+{
+        if (t->group->held) {
+                mark(t);        /* and it is not polled for that meanwhile */
+                return;
+        }
+        write_some(t);
+        if (t->out_len == 0)
+                t->events->drained(t->arg);
+}
+
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
         struct transport *t = poll->data;
@@ -210,11 +231,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
                 lose(t);
                 return;
         }
-        if ((events & UV_WRITABLE) != 0 && t->out_len > 0) {
-                write_some(t);
-                if (t->out_len == 0)
-                        t->events->drained(t->arg);
-        }
+        if ((events & UV_WRITABLE) != 0 && t->out_len > 0)
+                write_when_writable(t);
         if (!t->closing && (events & UV_READABLE) != 0 && !t->at_end && !t->skipping)
                 read_some(t, false);
         else if (!t->closing && t->skipping && hung_up(t))
@@ -232,7 +250,7 @@ static void on_prepare(uv_prepare_t *prepare)
         struct transport_group *g = prepare->data;
         struct transport *t;
 
-        while ((t = g->dirty) != NULL) {
+        while (!g->held && (t = g->dirty) != NULL) {
                 g->dirty = t->dirty_next;
                 t->dirty = false;
                 if (t->lost || t->out_len == 0)
@@ -255,6 +273,11 @@ struct transport_group *transport_group_create(uv_loop_t *loop)
         g->prepare.data = g;
         uv_prepare_start(&g->prepare, on_prepare);
         return g;
+}
+
+void transport_group_hold(struct transport_group *g, bool on)
+{
+        g->held = on;   /* what has come meanwhile is marked, and leaves at the end of this turn */
 }
 
 static void group_closed(uv_handle_t *handle)
@@ -344,11 +367,7 @@ int transport_send(struct transport *t, const char *data, size_t len)
         }
         memcpy(t->out + t->out_len, data, len);
         t->out_len += len;
-        if (!t->dirty) {
-                t->dirty = true;
-                t->dirty_next = t->group->dirty;
-                t->group->dirty = t;
-        }
+        mark(t);
         return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define SYSTEM_FOLDER "/run/portalock"
+#define SYSTEM_SOCKET SYSTEM_FOLDER "/system"
 
 static int fail(struct pl_address *a, int error, const char *path, const char *why)
 {
@@ -29,37 +30,62 @@ static int set_path(struct pl_address *a, const char *folder, const char *name)
         return 0;
 }
 
+/* The place of the system's daemon, found or named: the rules for it hold in either case. */
+static int set_system(struct pl_address *a)
+{
+        a->system = true;
+        a->named = false;
+        return set_path(a, SYSTEM_SOCKET, "");
+}
+
+/* `given`, else PORTALOCK_SOCKET. 0: neither is set, or a->named; or -errno. */
+static int find_named(struct pl_address *a, const char *given)
+{
+        memset(a, 0, sizeof *a);
+        if (given == NULL)
+                given = getenv("PORTALOCK_SOCKET");
+        if (given == NULL || given[0] == '\0')
+                return 0;
+        a->named = true;
+        if (strcmp(given, SYSTEM_SOCKET) == 0)
+                return set_system(a);
+        if (given[0] == '/')
+                return set_path(a, given, "");
+        if (strlen(given) > PATH_MAX / 2)
+                return fail(a, ENAMETOOLONG, given, "the socket's path is too long");
+        if (getcwd(a->path, sizeof a->path - strlen(given) - 2) == NULL)
+                return fail(a, errno, given, strerror(errno));
+        strcat(strcat(a->path, "/"), given);
+        return 0;
+}
+
 int pl_address_find(struct pl_address *a, const char *given)
 {
         const char *runtime = getenv("XDG_RUNTIME_DIR");
         uid_t uid = geteuid();
         char folder[64];
         struct stat st;
+        int r = find_named(a, given);
 
-        memset(a, 0, sizeof *a);
-        if (given == NULL)
-                given = getenv("PORTALOCK_SOCKET");
-        if (given != NULL && given[0] != '\0') {
-                a->named = true;
-                if (given[0] == '/')
-                        return set_path(a, given, "");
-                if (strlen(given) > PATH_MAX / 2)
-                        return fail(a, ENAMETOOLONG, given, "the socket's path is too long");
-                if (getcwd(a->path, sizeof a->path - strlen(given) - 2) == NULL)
-                        return fail(a, errno, given, strerror(errno));
-                strcat(strcat(a->path, "/"), given);
-                return 0;
-        }
-        if (stat(SYSTEM_FOLDER "/system", &st) == 0 && S_ISSOCK(st.st_mode)) {
-                a->system = true;
-                return set_path(a, SYSTEM_FOLDER "/system", "");
-        }
+        if (r != 0 || a->named || a->system)
+                return r;
+        if (stat(SYSTEM_SOCKET, &st) == 0 && S_ISSOCK(st.st_mode))
+                return set_system(a);
         if (uid == 0)
                 return set_path(a, SYSTEM_FOLDER "/socket", "");
         if (runtime != NULL && runtime[0] == '/')
                 return set_path(a, runtime, "/portalock/socket");
         snprintf(folder, sizeof folder, "/tmp/portalock-%lu", (unsigned long)uid);
         return set_path(a, folder, "/socket");
+}
+
+int pl_address_find_system(struct pl_address *a, const char *given)
+{
+        int r = find_named(a, given);
+
+        if (r == 0 && !a->named)
+                r = set_system(a);
+        return r;
 }
 
 /* The folder part of the socket's path; `out` as large as a->path. */
@@ -102,6 +128,29 @@ int pl_address_check(struct pl_address *a, bool create)
                 return fail(a, EPERM, folder, "belongs to another user");
         if ((st.st_mode & 0022) != 0 || (!a->system && strcmp(folder, SYSTEM_FOLDER) != 0 && (st.st_mode & 0077) != 0))
                 return fail(a, EPERM, folder, "is open to others (it must have mode 0700)");
+        return 0;
+}
+
+int pl_address_check_system(struct pl_address *a)
+{
+        char folder[sizeof a->path];
+        struct stat st;
+
+        folder_of(a, folder);
+        if (mkdir(folder, 0755) == 0)
+                (void)chmod(folder, 0755);      /* whatever the umask */
+        else if (errno != EEXIST)
+                return fail(a, errno, folder, strerror(errno));
+        if (lstat(folder, &st) != 0)
+                return fail(a, errno, folder, strerror(errno));
+        if (!S_ISDIR(st.st_mode))
+                return fail(a, ENOTDIR, folder, "is not a folder (a symbolic link is not followed)");
+        if (st.st_uid != geteuid())
+                return fail(a, EPERM, folder, "must belong to the user that this daemon runs as: by that clients know whom to trust");
+        if ((st.st_mode & 0022) != 0)
+                return fail(a, EPERM, folder, "others may write there: they could put a socket of theirs in its place (it must have mode 0755)");
+        if ((st.st_mode & 0005) != 0005)
+                return fail(a, EPERM, folder, "is closed to others, who shall connect here (it must have mode 0755)");
         return 0;
 }
 
@@ -167,7 +216,7 @@ int pl_address_check_server(struct pl_address *a, int fd, long long *pid)
         return fail(a, EPERM, a->path, "is served by another user, who is not trusted with our files");
 }
 
-int pl_address_bind(const struct pl_address *a)
+int pl_address_bind(const struct pl_address *a, bool everybody)
 {
         struct sockaddr_un sun;
         struct stat st;
@@ -185,7 +234,7 @@ int pl_address_bind(const struct pl_address *a)
         if (r != 0)
                 return r;
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        old = umask(0177);
+        old = umask(everybody ? 0111 : 0177);
         if (fd < 0 || bind(fd, (struct sockaddr *)&sun, sizeof sun) != 0)
                 r = -errno;
         umask(old);

@@ -1,0 +1,70 @@
+/*
+ * Lines, as daemon and client read them: nothing breaks, what our scanner lets through cJSON takes as well, what is printed again reads the same, and every
+ * refusal is itself a line of the protocol.
+ */
+#include "fuzz.h"
+#include "json.h"
+#include "json_scan.h"
+#include "message.h"
+
+#include <cjson/cJSON.h>
+
+#include <errno.h>
+
+static void check_json(const char *line, size_t len)
+{
+        struct pl_json *doc, *again;
+        char *text, *twice;
+        int r = pl_json_scan(line, len);
+        cJSON *tree;
+
+        fuzz_check(r == 0 || r == -EBADMSG || r == -E2BIG, "the scanner gave an answer that it does not have");
+        if (r != 0)
+                return;
+        tree = cJSON_ParseWithLength(line, len);
+        fuzz_check(tree != NULL, "the scanner let through what cJSON does not take");
+        cJSON_Delete(tree);
+        fuzz_check(pl_json_parse(line, len, &doc) == 0, "what was scanned could not be parsed");
+        text = pl_json_print(doc);
+        fuzz_check(text != NULL && pl_json_scan(text, strlen(text)) == 0, "what was printed is not JSON");
+        fuzz_check(pl_json_parse(text, strlen(text), &again) == 0, "what was printed could not be parsed");
+        twice = pl_json_print(again);
+        fuzz_check(twice != NULL && strcmp(text, twice) == 0, "printed twice it differs");
+        free(text);
+        free(twice);
+        pl_json_free(doc);
+        pl_json_free(again);
+}
+
+static void check_request(const char *line, size_t len)
+{
+        struct pl_request request;
+        struct pl_fault fault;
+        struct pl_reply reply;
+        struct pl_buf out = {0};
+
+        if (pl_request_decode(line, len, &request, &fault) == 0) {
+                fuzz_check(request.method >= 0 && request.method < PL_METHOD_COUNT, "a request for no method");
+                pl_request_clear(&request);
+                return;
+        }
+        fuzz_check(fault.code != 0 && fault.code != PL_E_INTERNAL_ERROR, "refused for no reason");
+        pl_fault_write(&out, &fault);
+        fuzz_check(!out.failed && out.len > 0 && out.data[out.len - 1] == '\n' && memchr(out.data, '\n', out.len) == out.data + out.len - 1, "a refusal is not one line");
+        fuzz_check(pl_reply_decode(out.data, out.len - 1, &reply) == 0 && reply.code == fault.code, "a refusal cannot be read by a client");
+        pl_reply_clear(&reply);
+        pl_buf_clear(&out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+        char *line = fuzz_copy(data, size);
+        struct pl_reply reply;
+
+        check_json(line, size);
+        check_request(line, size);
+        if (pl_reply_decode(line, size, &reply) == 0)
+                pl_reply_clear(&reply);
+        free(line);
+        return 0;
+}
