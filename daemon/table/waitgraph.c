@@ -24,8 +24,8 @@
  * Who. The newest request of the circle is refused, by the order in which they entered their queues; be it one that waits, or one that others wait behind.
  * That is the one that has just arrived, if one has. To hold a lock is a fact that is never refused: when a holder joins, or a parent, one that waits is told.
  *
- * What it costs. The search goes backwards: from a session to those who wait for it, by the locks it holds and the places it has in queues. Usually there
- * are none. A queue is gone through twice at most in one search, however many of its holders and waiters are met (`swept`); one in which nobody
+ * What it costs. Without anything in its way a request costs a look. Else the search goes backwards: from a session to those who wait for it, by the locks it
+ * holds and the places it has in queues. Usually there are none. A queue is gone through twice at most in one search, however many of its holders and waiters are met (`swept`); one in which nobody
  * leads on (store.c) not at all. So 10,000 who hold or wait for one file cost nothing when one of them goes on to wait for another.
  */
 #include "internal.h"
@@ -227,14 +227,30 @@ static void keep_cycle(const struct search *g, const struct session_records *fir
         end_cycle(g->t);
 }
 
+/* Without an edge that leaves it nobody is part of a circle. So it is with most requests: nothing is in their way. */
+static bool waits_for_somebody(const struct session_records *s)
+{
+        const struct request *q;
+
+        if (!LIST_EMPTY(&s->children))
+                return true;
+        LIST_FOREACH(q, &s->requests, of_session) {
+                const struct resource *r = q->resource;
+
+                if (q->queued && (r->exclusive_count > 0 || (q->mode == TABLE_EX && r->holder_count > 0) || TAILQ_FIRST(&r->queue) != q))
+                        return true;
+        }
+        return false;
+}
+
 struct request *waitgraph_victim(struct table *t, struct session_records *s)
 {
         struct search g = {.t = t, .start = s, .number = t->last_search + 1};
         struct request *victim;
 
         t->last_search++;
-        if (s->concurrent || (LIST_EMPTY(&s->requests) && LIST_EMPTY(&s->children)) || !find_circle(&g))
-                return NULL;    /* it waits for nobody, or nobody whom it waits for waits for it */
+        if (s->concurrent || !waits_for_somebody(s) || !find_circle(&g))
+                return NULL;
         victim = newest(&g);
         if (victim != NULL)
                 keep_cycle(&g, victim->records);
