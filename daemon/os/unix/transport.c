@@ -28,6 +28,7 @@ struct transport {
         char *out;
         size_t out_len, out_sent, out_cap;
         bool reading, skipping, at_end, dirty, lost, closing;
+        bool blocked;           /* the socket took not all that was written */
 };
 
 struct transport_group {
@@ -47,7 +48,7 @@ static void poll_again(struct transport *t)
                 return;
         if (t->reading && !t->at_end)
                 events |= UV_READABLE;
-        if (t->out_len > t->out_sent && !t->group->held)
+        if (t->blocked && !t->group->held)
                 events |= UV_WRITABLE;
         if (events == t->polled)
                 return;         /* each start costs system calls */
@@ -61,6 +62,7 @@ static void lose(struct transport *t)
                 return;
         t->lost = true;
         t->out_sent = t->out_len;       /* nobody reads it */
+        t->blocked = false;
         uv_poll_stop(&t->poll);
         t->events->gone(t->arg);
 }
@@ -192,7 +194,8 @@ static void write_some(struct transport *t)
                         break;
                 t->out_sent += (size_t)n;
         }
-        if (t->out_sent < t->out_len)
+        t->blocked = t->out_sent < t->out_len;
+        if (t->blocked)
                 return;
         t->out_len = t->out_sent = 0;
         if (t->out_cap > 64 * 1024) {
