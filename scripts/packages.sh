@@ -2,6 +2,7 @@
 # Shared by quickstart and check: the Debian packages that portalock needs, and how to get those that are missing.
 PACKAGES_BUILD="gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libcjson-dev uthash-dev"
 PACKAGES_TEST="clang libclang-rt-14-dev libcmocka-dev bats python3 util-linux procps binutils"
+PACKAGES_BENCH="redis-server redis-tools libhiredis-dev postgresql-15 libpq-dev python3 util-linux"
 
 # install_packages NAME...: installs what dpkg does not know as installed; needs root (or sudo) only then.
 install_packages() {
