@@ -132,7 +132,8 @@ class Enemy:
     def waits_by_the_thousand(self):
         while self.goes_on():
             with self.connect() as s:
-                s.sendall("".join(self.lock(i, path=self.path, handle=i, notify=i % 100 == 0) for i in range(5000)).encode())
+                hello = '{"jsonrpc":"2.0","id":"h","method":"hello","params":{"concurrent":true}}\n'  # else it would be a deadlock with itself
+                s.sendall((hello + "".join(self.lock(i, path=self.path, handle=i, notify=i % 100 == 0) for i in range(5000))).encode())
                 s.recv(1 << 16)
 
 

@@ -214,8 +214,8 @@ class Counts(DaemonTest):
     def setUp(self):
         super().setUp()
 
-    def client(self):
-        c = super().client()
+    def client(self, **more):
+        c = super().client(**more)
         c.last_id = 10**6  # below are ids by number
         return c
 

@@ -82,7 +82,7 @@ class ByPath(DaemonTest):
         os.symlink(self.path, self.daemon.file("symlink"))
         for name in (link, self.daemon.file("symlink"), self.daemon.folder + "/./file", self.daemon.folder + "//file"):
             b.busy(name, EX_NB)
-            self.assertEqual(a.lock(name, EX)["waited_ms"], 0)
+            self.assertLess(a.lock(name, EX)["waited_ms"], 100)  # at once, but for a loaded machine
         self.assertTrue(a.call("unlock", {"path": link})["released"])  # by identity
         b.lock(self.path, EX_NB)
 
