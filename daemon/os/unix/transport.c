@@ -30,6 +30,7 @@ struct transport {
         char *out;
         size_t out_len, out_sent, out_cap;
         bool reading, skipping, at_end, dirty, lost, closing;
+        bool blocked;           /* the socket took not all that was written */
 };
 
 struct transport_group {
@@ -41,6 +42,15 @@ struct transport_group {
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 
+static void mark(struct transport *t)
+{
+        if (t->dirty)
+                return;
+        t->dirty = true;
+        t->dirty_next = t->group->dirty;
+        t->group->dirty = t;
+}
+
 static void poll_again(struct transport *t)
 {
         int events = UV_PRIORITIZED;
@@ -49,7 +59,9 @@ static void poll_again(struct transport *t)
                 return;
         if (t->reading && !t->at_end)
                 events |= UV_READABLE;
-        if (t->out_len > t->out_sent && !t->group->held)
+        if (t->blocked && t->group->held)
+                mark(t);        /* the end of that is what it waits for */
+        else if (t->blocked)
                 events |= UV_WRITABLE;
         if (events == t->polled)
                 return;         /* each start costs system calls */
@@ -63,6 +75,7 @@ static void lose(struct transport *t)
                 return;
         t->lost = true;
         t->out_sent = t->out_len;       /* nobody reads it */
+        t->blocked = false;
         uv_poll_stop(&t->poll);
         t->events->gone(t->arg);
 }
@@ -194,7 +207,8 @@ static void write_some(struct transport *t)
                         break;
                 t->out_sent += (size_t)n;
         }
-        if (t->out_sent < t->out_len)
+        t->blocked = t->out_sent < t->out_len;
+        if (t->blocked)
                 return;
         t->out_len = t->out_sent = 0;
         if (t->out_cap > 64 * 1024) {
@@ -202,15 +216,6 @@ static void write_some(struct transport *t)
                 t->out = NULL;
                 t->out_cap = 0;
         }
-}
-
-static void mark(struct transport *t)
-{
-        if (t->dirty)
-                return;
-        t->dirty = true;
-        t->dirty_next = t->group->dirty;
-        t->group->dirty = t;
 }
 
 static void write_when_writable(struct transport *t)
