@@ -227,30 +227,14 @@ static void keep_cycle(const struct search *g, const struct session_records *fir
         end_cycle(g->t);
 }
 
-/* Without an edge that leaves it nobody is part of a circle. So it is with most requests: nothing is in their way. */
-static bool waits_for_somebody(const struct session_records *s)
-{
-        const struct request *q;
-
-        if (!LIST_EMPTY(&s->children))
-                return true;
-        LIST_FOREACH(q, &s->requests, of_session) {
-                const struct resource *r = q->resource;
-
-                if (q->queued && (r->exclusive_count > 0 || (q->mode == TABLE_EX && r->holder_count > 0) || TAILQ_FIRST(&r->queue) != q))
-                        return true;
-        }
-        return false;
-}
-
 struct request *waitgraph_victim(struct table *t, struct session_records *s)
 {
         struct search g = {.t = t, .start = s, .number = t->last_search + 1};
         struct request *victim;
 
         t->last_search++;
-        if (s->concurrent || !waits_for_somebody(s) || !find_circle(&g))
-                return NULL;
+        if (s->concurrent || (LIST_EMPTY(&s->requests) && LIST_EMPTY(&s->children)) || !find_circle(&g))
+                return NULL;    /* it waits for nobody, or nobody whom it waits for waits for it */
         victim = newest(&g);
         if (victim != NULL)
                 keep_cycle(&g, victim->records);
