@@ -10,6 +10,7 @@
 
 #include <aclapi.h>
 #include <sddl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -155,11 +156,63 @@ static void its_mutex_is_as_well(void **state)
         CloseHandle(mutex);
 }
 
+/* By its integrity level: high and above is what an administrator's programs have when they do not run as everybody's. */
+static bool are_elevated(void)
+{
+        union {
+                TOKEN_MANDATORY_LABEL label;
+                unsigned char bytes[sizeof(TOKEN_MANDATORY_LABEL) + SID_BYTES];
+        } info;
+        HANDLE token;
+        DWORD len;
+
+        assert_true(OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &token));
+        assert_true(GetTokenInformation(token, TokenIntegrityLevel, &info, sizeof info, &len));
+        CloseHandle(token);
+        return *GetSidSubAuthority(info.label.Label.Sid, 0) >= SECURITY_MANDATORY_HIGH_RID;
+}
+
+/* Its only system entry. NULL: it has none. */
+static const SYSTEM_MANDATORY_LABEL_ACE *label_of(PACL sacl)
+{
+        LPVOID ace;
+
+        if (sacl == NULL || sacl->AceCount == 0)
+                return NULL;
+        assert_int_equal(sacl->AceCount, 1);
+        assert_true(GetAce(sacl, 0, &ace));
+        assert_int_equal(((ACE_HEADER *)ace)->AceType, SYSTEM_MANDATORY_LABEL_ACE_TYPE);
+        return ace;
+}
+
+/* The same user's other programs have the same SID: the label is what keeps them from having files opened for them. (Wine 8 has no words for it in texts.) */
+static void an_elevated_daemon_is_for_elevated_programs(void **state)
+{
+        struct fixture *f = *state;
+        const SYSTEM_MANDATORY_LABEL_ACE *label;
+        HANDLE pipe = open_pipe(f);
+        PSECURITY_DESCRIPTOR sd;
+        PACL sacl;
+
+        assert_int_equal(GetSecurityInfo(pipe, SE_KERNEL_OBJECT, LABEL_SECURITY_INFORMATION, NULL, NULL, NULL, &sacl, &sd), ERROR_SUCCESS);
+        label = label_of(sacl);
+        if (are_elevated()) {
+                assert_non_null(label);
+                assert_int_equal(label->Mask, SYSTEM_MANDATORY_LABEL_NO_READ_UP | SYSTEM_MANDATORY_LABEL_NO_WRITE_UP);
+                assert_int_equal(*GetSidSubAuthority((PSID)&label->SidStart, 0), SECURITY_MANDATORY_HIGH_RID);
+        } else {
+                assert_null(label);
+        }
+        LocalFree(sd);
+        CloseHandle(pipe);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_instance_is_for_its_owner_and_the_system_alone),
                 cmocka_unit_test(its_mutex_is_as_well),
+                cmocka_unit_test(an_elevated_daemon_is_for_elevated_programs),
         };
 
         return cmocka_run_group_tests(tests, set_up, tear_down);
