@@ -18,6 +18,8 @@
 #include <wctype.h>
 
 #define SHARE_ALL (FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE)
+/* A name may lead to a pipe: its server must not act in our name while we find out. */
+#define OPEN_FLAGS (FILE_FLAG_BACKUP_SEMANTICS | SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS)
 #define LONG_PREFIX L"\\\\?\\"
 #define LONG_UNC L"\\\\?\\UNC\\"
 #define PATH_UNITS 32768        /* as long as a path may be */
@@ -145,7 +147,7 @@ static bool identity_of(HANDLE h, struct file_identity *out)
 
 static int stat_place(const struct place *p, struct file_identity *id, struct file_error *e)
 {
-        HANDLE h = CreateFileW(p->path, FILE_READ_ATTRIBUTES, SHARE_ALL, NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+        HANDLE h = CreateFileW(p->path, FILE_READ_ATTRIBUTES, SHARE_ALL, NULL, OPEN_EXISTING, OPEN_FLAGS, NULL);
         int r = 0;
 
         if (h == INVALID_HANDLE_VALUE)
@@ -239,7 +241,7 @@ int file_open(const char *path, bool create, struct file_identity *id, struct fi
 
         if (resolve(path, &p, e) != 0)
                 return -1;
-        h = CreateFileW(p.path, GENERIC_READ, SHARE_ALL, NULL, create ? OPEN_ALWAYS : OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+        h = CreateFileW(p.path, GENERIC_READ, SHARE_ALL, NULL, create ? OPEN_ALWAYS : OPEN_EXISTING, OPEN_FLAGS, NULL);
         if (h == INVALID_HANDLE_VALUE)
                 fail_last(e, "CreateFileW");
         free(p.path);

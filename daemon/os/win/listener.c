@@ -73,11 +73,17 @@ static bool offer(struct instance *i)
 
 static void drop(struct instance *i)
 {
+        bool offered = i->waiting;
+        DWORD n;
+
         stop_waiting(i);
-        if (i->pipe != INVALID_HANDLE_VALUE) {
-                CancelIoEx(i->pipe, NULL);
-                CloseHandle(i->pipe);
+        if (i->pipe == INVALID_HANDLE_VALUE)
+                return;
+        if (offered) {
+                CancelIoEx(i->pipe, &i->overlapped);
+                (void)GetOverlappedResult(i->pipe, &i->overlapped, &n, TRUE);   /* the system writes into it until then */
         }
+        CloseHandle(i->pipe);
         i->pipe = INVALID_HANDLE_VALUE;
 }
 

@@ -50,10 +50,10 @@ static void write_main(void *arg)
 /* The last words, if somebody reads them within half a second. */
 static void drain(void)
 {
+        ULONGLONG until = GetTickCount64() + DRAIN_MS;          /* Sleep(1) may take 16 ms */
         bool empty = false;
-        int i;
 
-        for (i = 0; i < DRAIN_MS && !empty; i++) {
+        while (!empty && GetTickCount64() < until) {
                 uv_mutex_lock(&sink.mutex);
                 empty = sink.count == 0;
                 uv_mutex_unlock(&sink.mutex);

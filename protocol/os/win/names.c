@@ -102,7 +102,8 @@ HANDLE pl_open_lock_file(const char *path)
         if (!is_file_name(wide)) {
                 errno = EINVAL;
         } else {
-                h = CreateFileW(wide, GENERIC_READ, SHARE_ALL, NULL, OPEN_ALWAYS, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+                /* It may lead to a pipe, whose server must not act in our name. */
+                h = CreateFileW(wide, GENERIC_READ, SHARE_ALL, NULL, OPEN_ALWAYS, FILE_FLAG_BACKUP_SEMANTICS | SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS, NULL);
                 if (h == INVALID_HANDLE_VALUE)
                         errno = pl_errno_of(GetLastError());
         }

@@ -33,19 +33,29 @@ bool pl_own_sid_text(char out[PL_SID_TEXT])
         return true;
 }
 
+/*
+ * The level is what the system itself compares (see pl_owner_only()). Where an account has but one token (no UAC; a service), all its programs have the level that goes
+ * with their rights, too.
+ */
 bool pl_is_elevated(void)
 {
-        TOKEN_ELEVATION_TYPE type = TokenElevationTypeDefault;
+        union {
+                TOKEN_MANDATORY_LABEL label;
+                unsigned char bytes[sizeof(TOKEN_MANDATORY_LABEL) + PL_SID_BYTES];
+        } token;
         DWORD len;
         HANDLE h;
+        PSID level;
         bool ok;
 
         if (!OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &h))
                 return false;
-        /* Default: the account has but one token (no UAC), and all its programs the same rights: one daemon for them. */
-        ok = GetTokenInformation(h, TokenElevationType, &type, sizeof type, &len);
+        ok = GetTokenInformation(h, TokenIntegrityLevel, &token, sizeof token, &len);
         CloseHandle(h);
-        return ok && type == TokenElevationTypeFull;
+        if (!ok)
+                return false;
+        level = token.label.Label.Sid;
+        return *GetSidSubAuthority(level, (DWORD)*GetSidSubAuthorityCount(level) - 1) >= SECURITY_MANDATORY_HIGH_RID;
 }
 
 bool pl_is_trusted(const union pl_sid *sid)
@@ -56,11 +66,12 @@ bool pl_is_trusted(const union pl_sid *sid)
 PSECURITY_DESCRIPTOR pl_owner_only(void)
 {
         PSECURITY_DESCRIPTOR sd = NULL;
-        char user[PL_SID_TEXT], text[PL_SID_TEXT + 64];
+        char user[PL_SID_TEXT], text[PL_SID_TEXT + 96];
 
         if (!pl_own_sid_text(user))
                 return NULL;
-        snprintf(text, sizeof text, "D:P(D;;FA;;;NU)(A;;FA;;;SY)(A;;FA;;;%s)", user);
+        /* The list cannot tell an elevated program from others of its user; the label can, and no privilege is needed for a level that one has. */
+        snprintf(text, sizeof text, "D:P(D;;FA;;;NU)(A;;FA;;;SY)(A;;FA;;;%s)%s", user, pl_is_elevated() ? "S:(ML;;NRNW;;;HI)" : "");
         if (!ConvertStringSecurityDescriptorToSecurityDescriptorA(text, SDDL_REVISION_1, &sd, NULL))
                 return NULL;
         return sd;

@@ -17,12 +17,15 @@ union pl_sid {
 bool pl_user_of(HANDLE process, union pl_sid *out);
 /* As text, of our own process. */
 bool pl_own_sid_text(char out[PL_SID_TEXT]);
-/* Do we run with an administrator's full rights? */
+/* Do we run with an administrator's full rights, or SYSTEM's? */
 bool pl_is_elevated(void);
 /* SYSTEM, or the group of administrators. */
 bool pl_is_trusted(const union pl_sid *sid);
 
-/* Owner and SYSTEM may do everything, nobody else anything, and nothing comes over the network. LocalFree() it; NULL with GetLastError(). */
+/*
+ * Owner and SYSTEM may do everything, nobody else anything, and nothing comes over the network; if we are elevated, only elevated programs may.
+ * LocalFree() it; NULL with GetLastError().
+ */
 PSECURITY_DESCRIPTOR pl_owner_only(void);
 
 #endif

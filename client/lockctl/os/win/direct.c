@@ -101,6 +101,10 @@ enum os_direct os_lock_direct(const char *path, int flags, int64_t timeout_ms, i
 
 void os_close_file(int fd)
 {
+        OVERLAPPED at = {.Offset = BYTE_LOW, .OffsetHigh = BYTE_HIGH};
+
+        /* To close it unlocks it as well, but only "when resources permit". */
+        (void)UnlockFileEx(pl_int_handle(fd), 0, 1, 0, &at);
         CloseHandle(pl_int_handle(fd));
 }
 
