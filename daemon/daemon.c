@@ -56,6 +56,7 @@ static void close_handles(struct daemon *d)
 /* Everything goes, and with it the loop's last handle. Duplicates are closed, never unlocked: clients keep what their descriptors bear. */
 static void finish(struct daemon *d)
 {
+        process_ends();
         server_destroy(d->server);
         engine_destroy(d->engine);
         state_destroy(d->state);

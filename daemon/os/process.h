@@ -12,6 +12,8 @@ char **process_arguments(int *argc, char **argv);
 
 /* A descriptor that whoever started us gave us (on Windows: a handle): ours alone from now on, not our children's. False: there is none of that number. */
 bool process_adopt(int fd);
+/* The end has begun: whoever still asks for it by a signal changes nothing. */
+void process_ends(void);
 /* Write the whole text to an adopted descriptor, as far as it takes it, and close it. */
 void process_tell(int fd, const char *text);
 

@@ -224,6 +224,16 @@ class Stopping(DaemonTest):
         self.assertEqual(c.refusal(1).code, 9)
         self.assertIsNone(c.line())
 
+    def test_signals_change_nothing_once_it_ends(self):
+        for _ in range(20):
+            d = Daemon()
+            self.addCleanup(d.stop)
+            with d.connect() as c:
+                c.call("stop")
+            while d.process.poll() is None:
+                d.process.send_signal(signal.SIGTERM)
+            self.assertEqual(d.process.returncode, 0)
+
     def test_stop_is_refused_while_a_lock_by_path_would_end(self):
         c = self.client()
         c.lock(self.path, EX)

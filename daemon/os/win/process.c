@@ -50,6 +50,11 @@ bool process_adopt(int fd)
         return (fd & 3) == 0 && GetFileType(h) != FILE_TYPE_UNKNOWN && SetHandleInformation(h, HANDLE_FLAG_INHERIT, 0);
 }
 
+void process_ends(void)
+{
+        /* There is nothing to do: a console's event only asks the loop, which is over. */
+}
+
 void process_tell(int fd, const char *text)
 {
         DWORD written;
