@@ -51,7 +51,7 @@ static void the_queue_keeps_its_order_across_kills(void **state)
                         for (began = now_ms(); now_ms() < began + 3;)   /* ages differ: they are milliseconds, and travel */
                                 turn(s, 6);
                 }
-                kill_daemon(f, f->a);
+                kill_daemon(f->a);
                 UNTIL(seen.back == 1, s, 6);
                 assert_int_equal(portalock_token(file[0]), token);
                 while (waiting(s[0]) != 5)

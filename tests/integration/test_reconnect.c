@@ -28,7 +28,7 @@ static void what_is_held_is_held_again_with_its_token(void **state)
         look(f->a, &seen);
         assert_int_equal(portalock_lock(file, PORTALOCK_EX, -1), 0);
         token = portalock_token(file);
-        kill_daemon(f, f->a);
+        kill_daemon(f->a);
         assert_false(is_free(f->path));
         UNTIL(seen.back == 1, &f->a, 1);
         assert_int_equal(portalock_mode(file), PORTALOCK_EX);
@@ -84,7 +84,7 @@ static void what_the_descriptor_bears_no_more_is_lost(void **state)
 
         look(f->a, &seen);
         assert_int_equal(portalock_lock(file, PORTALOCK_SH, -1), 0);
-        kill_daemon(f, f->a);
+        kill_daemon(f->a);
         assert_int_equal(flock(portalock_file_fd(file), LOCK_UN), 0);
         assert_int_equal(portalock_lock(file, PORTALOCK_EX, -1), PORTALOCK_E_LOST);    /* though it is free */
         assert_int_equal(portalock_error(f->a)->code, PORTALOCK_E_LOST);
@@ -112,7 +112,7 @@ static void what_was_broken_as_the_daemon_died_is_lost(void **state)
         free(json);
         assert_int_equal(portalock_call_wait(f->b, "break", params, 10000, &json), 0);
         free(json);
-        kill_daemon(f, f->b);
+        kill_daemon(f->b);
         /* The old daemon's word is in our socket: told once, by whichever comes first. */
         UNTIL(seen.lost > 0 && seen.back == 1, &f->a, 1);
         assert_int_equal(seen.lost, 1);
@@ -132,7 +132,7 @@ static void an_unlock_that_was_under_way_is_done(void **state)
         fd = dup(portalock_file_fd(file));      /* somebody else has the description: closing alone would free nothing */
         kill(pid, SIGSTOP);
         assert_int_equal(portalock_unlock_start(file, on_done, &r), 0);
-        kill_daemon(f, f->a);
+        kill_daemon(f->a);
         assert_false(is_free(f->path));
         UNTIL(r.count == 1, &f->a, 1);
         assert_int_equal(r.result, 0);
@@ -162,7 +162,7 @@ static void an_unlock_takes_nothing_from_a_co_holder(void **state)
         assert_int_equal(portalock_attach(f->b, fd, &two), 0);
         assert_int_equal(portalock_lock(one, PORTALOCK_EX, -1), 0);
         assert_int_equal(portalock_lock(two, PORTALOCK_EX, -1), 0);
-        kill_daemon(f, f->a);
+        kill_daemon(f->a);
         UNTIL(seen.back == 1, &f->b, 1);        /* the co-holder is back first */
         assert_int_equal(portalock_unlock_start(one, on_done, &r), 0);
         UNTIL(r.count == 1, both, 2);
@@ -192,7 +192,7 @@ static void an_upgrade_that_was_under_way_is_asked_for_again(void **state)
         assert_int_equal(portalock_lock_start(file, PORTALOCK_EX, -1, on_done, &up), 0);
         while (waiting(f->b) != 1)
                 turn(both, 2);
-        kill_daemon(f, f->a);
+        kill_daemon(f->a);
         UNTIL(a.back == 1 && b.back == 1, both, 2);
         assert_int_equal(portalock_mode(file), PORTALOCK_SH);
         assert_int_equal(portalock_unlock(other), 0);
@@ -204,7 +204,7 @@ static void an_upgrade_that_was_under_way_is_asked_for_again(void **state)
         kill((pid_t)portalock_daemon_pid(f->a), SIGSTOP);
         assert_int_equal(portalock_lock_start(file, PORTALOCK_SH, -1, on_done, &down), 0);
         assert_int_equal(flock(portalock_file_fd(file), LOCK_SH), 0);
-        kill_daemon(f, f->a);
+        kill_daemon(f->a);
         UNTIL(down.count == 1, both, 2);
         assert_int_equal(down.result, 0);
         assert_int_equal(portalock_token(file), token);
@@ -227,11 +227,11 @@ static void a_withdrawn_request_is_not_asked_again(void **state)
         assert_int_equal(portalock_lock_start(file, PORTALOCK_EX, -1, on_done, &r), 0);
         kill((pid_t)portalock_daemon_pid(f->a), SIGSTOP);
         assert_int_equal(portalock_lock_cancel(file), 0);
-        kill_daemon(f, f->a);
+        kill_daemon(f->a);
         UNTIL(r.count == 1, both, 2);
         assert_int_equal(r.result, PORTALOCK_E_CANCELLED);
         UNTIL(seen.back == 1, both, 2);
-        kill_daemon(f, f->a);
+        kill_daemon(f->a);
         UNTIL(seen.gone == 2, &f->a, 1);
         assert_int_equal(portalock_lock_start(file, PORTALOCK_EX, -1, on_done, &later), 0); /* without a connection */
         assert_int_equal(portalock_lock_cancel(file), 0);
@@ -252,7 +252,7 @@ static void questions_are_asked_again_and_a_watch_goes_on(void **state)
 
         look(f->a, &seen);
         assert_int_equal(portalock_watch(f->a, f->path), 0);
-        kill_daemon(f, f->a);
+        kill_daemon(f->a);
         assert_int_equal(portalock_call_wait(f->a, "ping", NULL, 10000, &json), 0);
         free(json);
         assert_int_equal(portalock_list_json(f->a, NULL, 0, &json), 0);
@@ -296,7 +296,7 @@ static void without_a_daemon_it_keeps_what_it_holds_and_says_so(void **state)
         look(s, &seen);
         file = open_file(s, f->path);
         assert_int_equal(portalock_lock(file, PORTALOCK_EX, -1), 0);
-        kill_daemon(f, s);
+        kill_daemon(s);
         began = now_ms();
         while (portalock_process(s) == 0)
                 poll(NULL, 0, portalock_timeout(s) < 0 ? 10 : (int)portalock_timeout(s));
@@ -324,7 +324,7 @@ static void timeouts_hold_without_a_daemon(void **state)
         assert_int_equal(portalock_connect("third", PORTALOCK_CONNECT_NO_SPAWN, &s), 0);
         file = open_file(s, f->path);
         assert_int_equal(portalock_lock(holder, PORTALOCK_EX, -1), 0);
-        kill_daemon(f, s);
+        kill_daemon(s);
         began = now_ms();
         assert_int_equal(portalock_lock(file, PORTALOCK_EX, 200), PORTALOCK_E_TIMED_OUT);
         assert_true(now_ms() - began >= 200 && now_ms() - began < 1200);
@@ -383,7 +383,7 @@ static void files_closed_meanwhile_leave_nothing(void **state)
                 files[i] = open_file(f->a, name);
                 assert_int_equal(portalock_lock(files[i], PORTALOCK_EX, -1), 0);
         }
-        kill_daemon(f, f->a);
+        kill_daemon(f->a);
         UNTIL(seen.gone == 1, &f->a, 1);
         portalock_close(files[0]);
         assert_int_equal(portalock_unlock_start(files[1], on_done, &r[1]), 0);
@@ -423,7 +423,7 @@ static void more_locks_than_are_claimed_at_a_time_all_come_back(void **state)
                 assert_int_equal(portalock_lock(files[i], i % 2 == 0 ? PORTALOCK_EX : PORTALOCK_SH, -1), 0);
                 tokens[i] = portalock_token(files[i]);
         }
-        kill_daemon(f, f->a);
+        kill_daemon(f->a);
         UNTIL(seen.back == 1, &f->a, 1);
         assert_int_equal(seen.lost, 0);
         for (i = 0; i < MANY; i++) {

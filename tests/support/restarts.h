@@ -26,7 +26,7 @@ void on_done(void *arg, portalock_file *f, int result);
 /* One turn of all sessions, as an event loop has it. None of them may end. */
 void turn(portalock_session *const *sessions, int count);
 /* Kill the daemon of `s`, and await its end. */
-void kill_daemon(struct fixture *f, portalock_session *s);
+void kill_daemon(portalock_session *s);
 /* How many wait for any file, as the daemon of `s` sees it. */
 int waiting(portalock_session *s);
 
