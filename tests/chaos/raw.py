@@ -16,6 +16,7 @@ from wire import Client, Refused  # noqa: E402
 
 BROKEN = (OSError, EOFError)
 LOST = 5
+SHUTTING_DOWN = 9
 
 
 def bears(fd):
@@ -99,6 +100,8 @@ class Raw:
                 result = self.reply(self.client.start_lock(f"{self.folder}/{i}.lock", mode, fd, reclaim={"token": token, "mode": mode}))
             except BROKEN:
                 continue
+            if result == SHUTTING_DOWN:
+                continue  # as good as a broken connection: the next one gives it back
             if result == LOST and not bears(fd):
                 self.count["unlocked_before"] += 1
             elif not isinstance(result, dict):
