@@ -1,6 +1,5 @@
 """Files that may hang: whoever locks on a dead file server waits for it; nobody else does."""
 
-import contextlib
 import fcntl
 import os
 import signal
@@ -10,7 +9,7 @@ import unittest
 
 import hanging_fs
 from hanging_fs import FLUSH, GETATTR, LOOKUP, OPEN, SETLK, SETLKW, HangingFs
-from wire import PATIENCE, Daemon, DaemonTest, is_free
+from wire import PATIENCE, Daemon, DaemonTest, is_free, stood_ready
 
 EX, SH, NB = "LOCK_EX", "LOCK_SH", "LOCK_NB"
 DEFERRED_MAX = 256
@@ -355,23 +354,15 @@ class Meanwhile(unittest.TestCase):
             call(fd)
         os.close(fd)
 
-    def stood_ready(self):
-        """Seconds in which the daemon's loop or we could have run, had the machine had a processor for us."""
-        total = 0
-        for pid in (self.daemon.process.pid, os.getpid()):
-            with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/schedstat", encoding="ascii") as f:
-                total += int(f.read().split()[1])
-        return total / 1e9
-
     def others_are_served(self, what):
         took = []
         mine = self.daemon.open("mine")
         for i in range(self.ROUNDS):
-            began, stood = time.monotonic(), self.stood_ready()
+            began, stood = time.monotonic(), stood_ready(self.daemon)
             with self.daemon.connect() as c:
                 c.unlock(c.lock(self.daemon.file(f"f{i % 10}"), EX)["lock"])
                 c.unlock(c.lock(None, EX, mine)["lock"])
-            took.append(time.monotonic() - began - (self.stood_ready() - stood))
+            took.append(time.monotonic() - began - (stood_ready(self.daemon) - stood))
         os.close(mine)
         took.sort()
         p99 = took[self.ROUNDS * 99 // 100]

@@ -1,7 +1,6 @@
 """Clients that mean ill, many at once: others are served as if there were none, and nothing is left of them."""
 
 import array
-import contextlib
 import json
 import os
 import random
@@ -13,7 +12,7 @@ import sys
 import time
 import unittest
 
-from wire import PATIENCE, DaemonTest
+from wire import PATIENCE, DaemonTest, stood_ready
 
 SECONDS = float(os.environ.get("PORTALOCK_HOSTILE_SECONDS", "10"))
 SLOW = float(os.environ.get("PORTALOCK_SLOW", "1"))
@@ -148,14 +147,6 @@ class Hostile(DaemonTest):
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.daemon.process.pid}/fd"))
 
-    def stood_ready(self):
-        """Seconds in which the daemon's loop or we could have run, had the machine had a processor for us: nobody's fault here."""
-        total = 0
-        for pid in (self.daemon.process.pid, os.getpid()):
-            with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/schedstat", encoding="ascii") as f:
-                total += int(f.read().split()[1])
-        return total / 1e9
-
     def enemies(self):
         for i, kind in enumerate(KINDS):
             # Niced: the daemon is tried here, not the scheduler.
@@ -176,10 +167,10 @@ class Hostile(DaemonTest):
         took, served = [], []
         while any(p.poll() is None for _, p in enemies):
             for params in ((None, EX, fd), (self.path, EX)):
-                began, stood = time.monotonic(), self.stood_ready()
+                began, stood = time.monotonic(), stood_ready(self.daemon)
                 c.unlock(c.lock(*params)["lock"])
                 took.append(time.monotonic() - began)
-                served.append(took[-1] - (self.stood_ready() - stood))
+                served.append(took[-1] - (stood_ready(self.daemon) - stood))
             time.sleep(0.002)  # a client among others, not one more flood
         for kind, p in enemies:
             self.assertEqual((kind, p.returncode, p.stderr.read()), (kind, 0, ""))

@@ -1,6 +1,5 @@
 """A daemon for all users: one of them at all his limits, and others who do not notice."""
 
-import contextlib
 import fcntl
 import json
 import os
@@ -11,7 +10,7 @@ import unittest
 import hanging_fs
 from hanging_fs import SETLK, HangingFs
 from users import ALICE, BOB, UsersTest
-from wire import PATIENCE
+from wire import PATIENCE, stood_ready
 
 EX, SH, EX_NB = "LOCK_EX", "LOCK_SH", "LOCK_EX|LOCK_NB"
 LIMIT = 8
@@ -31,23 +30,15 @@ class Limits(UsersTest):
         self.assertEqual((e.code, e.data["name"]), (LIMIT, "LIMIT"))
         return e.data["limit"]
 
-    def stood_ready(self):
-        """Seconds in which the daemon's loop or we could have run, had the machine had a processor for us."""
-        total = 0
-        for pid in (self.daemon.process.pid, os.getpid()):
-            with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/schedstat", encoding="ascii") as f:
-                total += int(f.read().split()[1])
-        return total / 1e9
-
     def bob_is_served(self):
         """Quickly, whatever the other does: a new connection, a lock with his own file. The best of three, but for waiting for a processor."""
         times = []
         for _ in range(3):
             fd = self.open(self.file("bobs"))
             bob = self.user(BOB)
-            began, stood = time.monotonic(), self.stood_ready()
+            began, stood = time.monotonic(), stood_ready(self.daemon)
             bob.unlock(bob.lock(None, EX, fd)["lock"])
-            times.append(time.monotonic() - began - (self.stood_ready() - stood))
+            times.append(time.monotonic() - began - (stood_ready(self.daemon) - stood))
             bob.close()
         self.assertLess(min(times), 0.1 * SLOW)
 
