@@ -222,7 +222,7 @@ static bool build(struct daemon *d)
                 return false;
         descriptors_init(&d->descriptors, file_limit_raise());
         accounts_init(&d->accounts, descriptors_for_locks(&d->descriptors));
-        d->files = files_create(&d->descriptors, d->mounts, &d->lanes);
+        d->files = files_create(&d->loop, &d->descriptors, d->mounts, &d->lanes, (uint64_t)d->options->keep_open_ms);
         if (file_comparing() == FILE_NOTHING)
                 log_event(LOG_WARNING, "descriptions_unknown", "missing=kcmp,F_DUPFD_QUERY effect=%s",
                           log_quote("a description that two sessions pass counts as two owners; when one unlocks, both have unlocked"));

@@ -11,6 +11,7 @@ struct daemon_options {
         const char *state_dir;  /* NULL: by the rules of os/statefile.h */
         bool system;            /* serve every user */
         int64_t idle_exit_s;    /* -1: never */
+        int64_t keep_open_ms;   /* files_create() */
         int64_t log_waits_ms;   /* -1: never */
         int64_t sessions_max;
         int ready_fd;           /* -1: none; "READY\n" is written there once connections are accepted */

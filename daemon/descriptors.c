@@ -15,6 +15,12 @@ void descriptors_watch(struct descriptors *d, void (*changed)(void *arg), void *
         d->arg = arg;
 }
 
+void descriptors_lend(struct descriptors *d, void (*give_back)(void *lender), void *lender)
+{
+        d->give_back = give_back;
+        d->lender = lender;
+}
+
 size_t descriptors_free(const struct descriptors *d)
 {
         return d->used < d->limit ? d->limit - d->used : 0;
@@ -50,6 +56,8 @@ static void look(struct descriptors *d)
 void descriptors_add(struct descriptors *d)
 {
         d->used++;
+        if (level_of(d) > DESCRIPTORS_PLENTY && d->give_back != NULL)
+                d->give_back(d->lender);
         look(d);
 }
 

@@ -25,11 +25,16 @@ struct descriptors {
         enum descriptors_level level;
         void (*changed)(void *arg);     /* the level; must not call back. NULL: nobody */
         void *arg;
+        void (*give_back)(void *lender);        /* NULL: nobody keeps any */
+        void *lender;
 };
 
 /* `limit`: the process's. */
 void descriptors_init(struct descriptors *d, size_t limit);
 void descriptors_watch(struct descriptors *d, void (*changed)(void *arg), void *arg);
+
+/* Somebody keeps descriptors that nobody needs: `give_back` closes them all as soon as they are not plenty any more. */
+void descriptors_lend(struct descriptors *d, void (*give_back)(void *lender), void *lender);
 
 void descriptors_add(struct descriptors *d);
 void descriptors_remove(struct descriptors *d);

@@ -473,7 +473,7 @@ void dispatch_report(void *arg, const struct table_effect *fx)
         else if (fx->kind == FX_MOVED)
                 notices_moved(arg, fx->key);
         else
-                notices_waiting(arg, fx);
+                outcome_waiting(arg, fx);
 }
 
 void dispatch_tick(struct dispatch *d)

@@ -152,6 +152,7 @@ bool locking_claim(struct client *c, int *fd);
 
 /* outcomes.c */
 void outcome_replied(struct dispatch *d, const struct table_effect *fx);
+void outcome_waiting(struct dispatch *d, const struct table_effect *fx);
 void outcome_lost(struct dispatch *d, const struct table_effect *fx);
 /* The table has asked the system for a lock on a file that may hang: the request can be cancelled from now on. */
 void outcome_under_way(struct dispatch *d, const struct table_effect *fx);

@@ -5,34 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
-
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
-struct bearer {
-        uint64_t id;
-        struct file *file;
-        int fd;
-        struct account *account;        /* of whoever passed it first */
-        size_t references;
-        size_t last_errands;    /* on the lane, each since nobody referred to it; see let_go() */
-        bool passed, away;
-        LIST_ENTRY(bearer) entry;       /* of file.listed */
-        UT_hash_handle hh;
-};
-
-/* Exists as long as a bearer of it does. */
-struct file {
-        struct table_key key;
-        struct bearer *shared;  /* for requests by path; NULL when none */
-        /* The passed descriptions: a tsearch(3) tree by the kernel's order of descriptions; where it tells no order, a list. */
-        void *ordered;
-        LIST_HEAD(, bearer) listed;
-        size_t bearers;
-        char *path;             /* as it was when first shown; NULL before */
-        UT_hash_handle hh;
-};
 
 static int by_description(const void *a, const void *b)
 {
@@ -74,16 +46,18 @@ static struct bearer *find_passed(struct files *f, struct file *file, int fd)
         return NULL;
 }
 
-struct files *files_create(struct descriptors *descriptors, struct mounts *mounts, const struct files_lanes *lanes)
+struct files *files_create(uv_loop_t *loop, struct descriptors *descriptors, struct mounts *mounts, const struct files_lanes *lanes, uint64_t keep_open_ms)
 {
         struct files *f = calloc(1, sizeof *f);
 
         if (f == NULL)
                 return NULL;
+        files_idle_start(f, loop, keep_open_ms);
         f->descriptors = descriptors;
         f->mounts = mounts;
         f->lanes = *lanes;
         f->comparing = file_comparing();
+        descriptors_lend(descriptors, files_idle_close_all, f);
         return f;
 }
 
@@ -163,10 +137,11 @@ static struct bearer *find_bearer(const struct files *f, uint64_t id)
         return b;
 }
 
-static void remove_bearer(struct files *f, struct bearer *b)
+void files_remove_bearer(struct files *f, struct bearer *b)
 {
         struct file *file = b->file;
 
+        files_idle_forget(f, b);
         if (b->passed)
                 unlist_passed(f, b);
         if (file->shared == b)
@@ -187,9 +162,10 @@ void files_destroy(struct files *f)
 
         if (f == NULL)
                 return;
+        descriptors_lend(f->descriptors, NULL, NULL);
         HASH_ITER(hh, f->bearers, b, next)
-                remove_bearer(f, b);
-        free(f);
+                files_remove_bearer(f, b);
+        files_idle_stop(f);
 }
 
 static enum files_result full(struct file_error *e)
@@ -241,6 +217,14 @@ void files_expect_none(struct files *f, int fd)
                 descriptors_remove(f->descriptors);
 }
 
+/* One reference more. */
+static uint64_t use(struct files *f, struct bearer *b)
+{
+        if (b->references++ == 0)
+                files_idle_take(f, b);
+        return b->id;
+}
+
 /* The shared bearer if there is one: then 100,000 waiters need one descriptor. */
 static bool join_shared(struct files *f, const struct table_key *key, uint64_t *bearer)
 {
@@ -248,8 +232,7 @@ static bool join_shared(struct files *f, const struct table_key *key, uint64_t *
 
         if (file == NULL || file->shared == NULL)
                 return false;
-        file->shared->references++;
-        *bearer = file->shared->id;
+        *bearer = use(f, file->shared);
         return true;
 }
 
@@ -273,8 +256,31 @@ enum files_result files_take_opened(struct files *f, int fd, const struct file_i
         return FILES_OK;
 }
 
+bool files_recall(struct files *f, const char *path, struct table_key *key, uint64_t *bearer)
+{
+        struct bearer *b = files_idle_find(f, path);
+
+        if (b == NULL)
+                return false;
+        *key = b->file->key;
+        *bearer = use(f, b);
+        return true;
+}
+
+void files_do_not_keep(struct files *f, uint64_t bearer)
+{
+        struct bearer *b = find_bearer(f, bearer);
+
+        if (b == NULL)
+                return;
+        files_idle_forget(f, b);
+        if (b->references == 0 && b->last_errands == 0)
+                files_remove_bearer(f, b);
+}
+
 enum files_result files_open(struct files *f, const char *path, bool create, struct table_key *key, uint64_t *bearer, struct file_error *e)
 {
+        enum files_result result;
         struct file_identity id;
         int fd;
 
@@ -298,7 +304,10 @@ enum files_result files_open(struct files *f, const char *path, bool create, str
                 files_expect_none(f, -1);
                 return files_out_of_descriptors(e) ? FILES_FULL : FILES_ERROR;
         }
-        return files_take_opened(f, fd, &id, key, bearer, e);
+        result = files_take_opened(f, fd, &id, key, bearer, e);
+        if (result == FILES_OK)
+                files_idle_expect(f, find_bearer(f, *bearer), path);
+        return result;
 }
 
 enum files_result files_adopt(struct files *f, struct account *account, int fd, struct table_key *key, uint64_t *bearer, struct file_error *e)
@@ -391,7 +400,7 @@ static void errands_done(struct files *f, uint64_t bearer)
         struct bearer *b = find_bearer(f, bearer);
 
         if (b != NULL && --b->last_errands == 0 && b->references == 0)
-                remove_bearer(f, b);
+                files_remove_bearer(f, b);
 }
 
 /*
@@ -402,8 +411,8 @@ static void let_go(struct files *f, struct bearer *b)
 {
         if (b->passed && b->away && files_after_errands(f, b->account, b->id, errands_done))
                 b->last_errands++;
-        else if (b->last_errands == 0)
-                remove_bearer(f, b);
+        else if (b->last_errands == 0 && !files_idle_keep(f, b))
+                files_remove_bearer(f, b);
 }
 
 void files_drop(struct files *f, uint64_t bearer)
@@ -455,7 +464,7 @@ uint64_t files_user(const struct files *f, uint64_t bearer)
 
 size_t files_count(const struct files *f)
 {
-        return HASH_COUNT(f->bearers);
+        return HASH_COUNT(f->bearers) - f->idle.count;
 }
 
 const struct descriptors *files_descriptors(const struct files *f)

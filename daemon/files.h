@@ -2,7 +2,7 @@
  * Owns the descriptors that bear locks. The rest of the daemon knows a bearer by an opaque id with a count of references.
  *
  * All requests by path of one file share one description. Each passed description has one bearer, however often it is passed: a new
- * duplicate of a known one is closed and the known bearer returned.
+ * duplicate of a known one is closed and the known bearer returned. Those of paths that are locked again and again are kept a while when nobody needs them.
  *
  * On the loop only files are touched that are known to be local (os/mounts.h): a network file system that hangs must not stop the daemon. Paths that
  * lead elsewhere are looked up on the lane, and its descriptors are closed there, in order with whatever else is done on the same bearer.
@@ -30,12 +30,25 @@ struct files_lanes {
         struct lane *slow, *disk;
 };
 
-/* All descriptors that pass through here are counted in `descriptors`, which outlives the loop's last turn. */
-struct files *files_create(struct descriptors *descriptors, struct mounts *mounts, const struct files_lanes *lanes);
-void files_destroy(struct files *f);    /* closes everything, unlocks nothing by itself; before the lane */
+/* Of those that are kept. */
+#define FILES_KEEP_OPEN_MAX 256
+#define FILES_KEEP_OPEN_MS_MAX 2000
+
+/* All descriptors that pass through here are counted in `descriptors`, which outlives the loop's last turn. What is kept is kept for
+   keep_open_ms; 0: nothing is. */
+struct files *files_create(uv_loop_t *loop, struct descriptors *descriptors, struct mounts *mounts, const struct files_lanes *lanes, uint64_t keep_open_ms);
+void files_destroy(struct files *f);    /* closes everything, unlocks nothing by itself; before the lane. The loop must run once more. */
 
 /* The shared bearer of the file that `path` names now; one reference. */
 enum files_result files_open(struct files *f, const char *path, bool create, struct table_key *key, uint64_t *bearer, struct file_error *e);
+
+/*
+ * The bearer of the file to which `path` led a moment ago, when it was locked and unlocked and nobody has wanted it since: one reference, and nothing was looked at.
+ * Only who gets the lock then, and finds by files_identify() that the path still leads there, may be told anything of it; all others ask files_open(). False: there is none.
+ */
+bool files_recall(struct files *f, const char *path, struct table_key *key, uint64_t *bearer);
+/* The path by which it was opened leads elsewhere now. */
+void files_do_not_keep(struct files *f, uint64_t bearer);
 
 /* A descriptor was received for `account`; -1 is none. It ends in files_adopt() or files_discard(). */
 void files_received(struct files *f, struct account *account, int fd);
@@ -95,7 +108,7 @@ bool files_is_away(const struct files *f, uint64_t bearer);
 /* Close a descriptor received for `account`; -1 is none. */
 void files_discard(struct files *f, struct account *account, int fd);
 
-/* Descriptors that bear locks. */
+/* Descriptors that bear locks, or may. Without those that are only kept. */
 size_t files_count(const struct files *f);
 const struct descriptors *files_descriptors(const struct files *f);
 

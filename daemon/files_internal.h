@@ -1,11 +1,51 @@
-/* Shared by files.c (bearers) and files_away.c (what is done on the lane). */
+/* Shared by files.c (bearers), files_idle.c (those that nobody needs now) and files_away.c (what is done on the lane). */
 #ifndef FILES_INTERNAL_H
 #define FILES_INTERNAL_H
 
 #include "files.h"
 
-struct bearer;
-struct file;
+#include <sys/queue.h>
+#include <uv.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+struct bearer {
+        uint64_t id;
+        struct file *file;
+        int fd;
+        struct account *account;        /* of whoever passed it first */
+        size_t references;
+        size_t last_errands;    /* on the lane, each since nobody referred to it; see let_go() */
+        bool passed, away;
+        LIST_ENTRY(bearer) entry;       /* of file.listed */
+        struct keepsake *keepsake;      /* it is worth keeping when nobody refers to it; files_idle.c */
+        UT_hash_handle hh;
+};
+
+/* Exists as long as a bearer of it does. */
+struct file {
+        struct table_key key;
+        struct bearer *shared;  /* for requests by path; NULL when none */
+        /* The passed descriptions: a tsearch(3) tree by the kernel's order of descriptions; where it tells no order, a list. */
+        void *ordered;
+        LIST_HEAD(, bearer) listed;
+        size_t bearers;
+        char *path;             /* as it was when first shown; NULL before */
+        UT_hash_handle hh;
+};
+
+struct files_idle {
+        uv_timer_t timer;               /* for the oldest */
+        TAILQ_HEAD(keepsakes, keepsake) oldest_first;
+        struct keepsake *by_path;       /* those in use too */
+        size_t count;
+        uint64_t keep_ms;
+        struct {
+                struct table_key key;
+                uint64_t at_ms;
+        } closed[FILES_KEEP_OPEN_MAX];       /* when, by a hash of the key */
+};
 
 struct files {
         struct file *files;
@@ -16,7 +56,26 @@ struct files {
         struct mounts *mounts;
         struct files_lanes lanes;
         enum file_comparing comparing;
+        struct files_idle idle;
 };
+
+/* Closes it. */
+void files_remove_bearer(struct files *f, struct bearer *b);
+
+/* ---- files_idle.c ---- */
+void files_idle_start(struct files *f, uv_loop_t *loop, uint64_t keep_open_ms);
+void files_idle_stop(struct files *f);  /* frees `f`, when the loop runs once more */
+/* The bearer has just been opened by `path`: is it to be kept later? */
+void files_idle_expect(struct files *f, struct bearer *b, const char *path);
+/* Nobody refers to it any more: true if it is kept, else it is to be closed. */
+bool files_idle_keep(struct files *f, struct bearer *b);
+/* Somebody refers to it again. */
+void files_idle_take(struct files *f, struct bearer *b);
+/* It is about to be closed. */
+void files_idle_forget(struct files *f, struct bearer *b);
+/* The kept one that was opened by `path`, if nobody refers to it; or NULL. */
+struct bearer *files_idle_find(struct files *f, const char *path);
+void files_idle_close_all(void *files);
 
 /* close(2) on a file that may hang: on the lane, behind what is still to be done there on the bearer `key` (0: none). */
 void files_close_away(struct files *f, struct account *account, int fd, uint64_t key);

@@ -216,6 +216,11 @@ void locking_open(struct dispatch *d, struct request *q, bool hold_up)
         enum files_result result;
         uint64_t bearer = 0;
 
+        q->recalled = q->reopened == 0 && files_recall(d->files, q->label, &key, &bearer);
+        if (q->recalled) {
+                opened(d, q, FILES_OK, key, bearer, &e);
+                return;
+        }
         result = files_open(d->files, q->label, q->create, &key, &bearer, &e);
         if (result == FILES_AWAY)
                 open_away(d, q, hold_up);

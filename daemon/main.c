@@ -1,5 +1,6 @@
 /* portalockd: the arguments. */
 #include "daemon.h"
+#include "files.h"
 
 #include "process.h"
 #include "wire.h"
@@ -21,6 +22,7 @@ static const char usage[] =
         "  --system             serve every user (default socket: /run/portalock/system)\n"
         "  --idle-exit SECONDS  stop when nobody has been connected for so long (default: never)\n"
         "  --max-sessions N     serve no more than N connections at a time (default: 20000)\n"
+        "  --keep-open MS       how long a file that is locked again and again stays open in between (default, and the most: 2000)\n"
         "  --log-level LEVEL    error, warning, info (default) or debug; the log goes to stderr\n"
         "  --log-waits MS       log who blocks a request that has waited longer than this (default 10000)\n"
         "  --ready-fd N         write READY to descriptor N once connections are accepted\n"
@@ -52,10 +54,11 @@ int main(int argc, char **argv)
                 {"state-dir", required_argument, NULL, 'd'},
                 {"max-sessions", required_argument, NULL, 'm'},
                 {"system", no_argument, NULL, 'S'},
+                {"keep-open", required_argument, NULL, 'k'},
                 {"log-level", required_argument, NULL, 'l'}, {"log-waits", required_argument, NULL, 'w'},
                 {"ready-fd", required_argument, NULL, 'r'},  {"version", no_argument, NULL, 'V'},
                 {"help", no_argument, NULL, 'h'},            {0}};
-        struct daemon_options o = {.idle_exit_s = -1, .log_waits_ms = 10000, .sessions_max = PL_SESSIONS_MAX, .ready_fd = -1, .log_level = LOG_INFO};
+        struct daemon_options o = {.idle_exit_s = -1, .keep_open_ms = FILES_KEEP_OPEN_MS_MAX, .log_waits_ms = 10000, .sessions_max = PL_SESSIONS_MAX, .ready_fd = -1, .log_level = LOG_INFO};
         int64_t fd = -1;
         int c;
 
@@ -85,6 +88,10 @@ int main(int argc, char **argv)
                         break;
                 case 'm':
                         if (!number("--max-sessions", optarg, PL_SESSIONS_MAX, &o.sessions_max))
+                                return DAEMON_EXIT_USAGE;
+                        break;
+                case 'k':
+                        if (!number("--keep-open", optarg, FILES_KEEP_OPEN_MS_MAX, &o.keep_open_ms))
                                 return DAEMON_EXIT_USAGE;
                         break;
                 case 'l':

@@ -15,12 +15,14 @@
 
 #define REOPENS_MAX 1000        /* somebody replaces the file faster than it can be locked */
 
-/* The file was replaced while the request waited: give the lock back and queue again on the new one. */
+/* The file was replaced while the request waited: give the lock (0: there is none) back and queue again on the new one. */
 static void reopen(struct dispatch *d, struct request *q, table_id lock)
 {
         static const struct file_error stale = {.syscall = "open", .error = ESTALE};
 
-        locking_give_up(d, q->client, lock, false);
+        if (lock != 0)
+                locking_give_up(d, q->client, lock, false);
+        files_do_not_keep(d->files, q->bearer);
         outside_released(d->outside, q->key.device, q->key.inode);
         if (q->reopened >= REOPENS_MAX) {       /* what it has got guards nothing */
                 dispatch_refuse_os(d, q->client, &q->id, &stale, q->label);
@@ -29,6 +31,7 @@ static void reopen(struct dispatch *d, struct request *q, table_id lock)
         }
         d->metrics.reopened++;
         q->reopened++;
+        q->recalled = q->misled = false;
         notices_forget(d, q);
         q->table_request = 0;
         locking_open(d, q, false);
@@ -130,6 +133,7 @@ static void granted(struct dispatch *d, struct request *q, const struct table_ef
                 conclude(d, q, fx);
                 return;
         }
+        q->recalled = false;
         result = files_identify(d->files, q->label, &now, &e);
         if (result == FILES_AWAY && files_look_up(d->files, q->label, FILES_TO_IDENTIFY, on_checked, d, q->cookie) == 0) {
                 q->place = REQUEST_CHECKING;
@@ -139,6 +143,18 @@ static void granted(struct dispatch *d, struct request *q, const struct table_ef
         } else {
                 conclude(d, q, fx);
         }
+}
+
+/* It did not get the lock at once, and of the file that its path led to a moment ago. Does it lead somewhere else now? */
+static bool misled(struct dispatch *d, struct request *q)
+{
+        struct table_key now;
+        struct file_error e;
+
+        if (!q->recalled)
+                return false;
+        q->recalled = false;
+        return differs(q, files_identify(d->files, q->label, &now, &e), &now);
 }
 
 static void refused_by_holders(struct dispatch *d, const struct request *q, int code)
@@ -186,6 +202,19 @@ void outcome_under_way(struct dispatch *d, const struct table_effect *fx)
                 q->table_request = fx->request;
 }
 
+void outcome_waiting(struct dispatch *d, const struct table_effect *fx)
+{
+        struct request *q = registry_request(&d->registry, fx->cookie);
+        struct table_event cancel = {.kind = EV_CANCEL, .session = fx->session, .request = fx->request};
+
+        if (q != NULL && misled(d, q)) {
+                q->misled = true;
+                engine_submit(d->engine, &cancel);
+        } else {
+                notices_waiting(d, fx);
+        }
+}
+
 void outcome_replied(struct dispatch *d, const struct table_effect *fx)
 {
         struct request *q = registry_request(&d->registry, fx->cookie);
@@ -198,6 +227,10 @@ void outcome_replied(struct dispatch *d, const struct table_effect *fx)
                 granted(d, q, fx);
                 return;
         case OUT_REFUSED:
+                if (misled(d, q)) {
+                        reopen(d, q, 0);
+                        return;
+                }
                 d->metrics.lock_failed++;
                 refused_by_holders(d, q, PL_E_LOCK_FAILED);
                 break;
@@ -212,6 +245,10 @@ void outcome_replied(struct dispatch *d, const struct table_effect *fx)
                 refused_by_deadlock(d, q, fx->cycle);
                 break;
         case OUT_CANCELLED:
+                if (q->misled) {
+                        reopen(d, q, 0);
+                        return;
+                }
                 d->metrics.cancelled++;
                 watch_request(d, q, "cancelled", fx);
                 dispatch_refuse(d, q->client, &q->id, d->stopping ? PL_E_SHUTTING_DOWN : PL_E_CANCELLED, NULL);

@@ -97,6 +97,8 @@ struct request {
         bool waits;                     /* it was queued once */
         bool holds_up;                  /* while it is opened, later requests of its session wait */
         table_id lock;                  /* while it is checked */
+        bool recalled;                  /* its path has not been looked at since it came: files_recall() */
+        bool misled;                    /* it leads elsewhere: this one leaves the queue that it joined */
         unsigned reopened;              /* how often its file was replaced meanwhile */
         /* for `notify`: what it was told last, and who else wants to know of its file; NULL until it waits */
         uint64_t told_position, told_holders;

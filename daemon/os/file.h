@@ -50,6 +50,9 @@ int file_open(const char *path, bool create, struct file_identity *id, struct fi
 
 void file_close(int fd);
 
+/* Does an open file stand in nobody's way, so that it may stay open for a moment longer? On Windows a file that is deleted keeps its name until it is closed. */
+extern const bool file_may_linger;
+
 /* A new open file description of the file behind `fd`. Returns a descriptor or -1 with *e. */
 int file_reopen(int fd, struct file_error *e);
 

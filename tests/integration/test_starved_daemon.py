@@ -109,11 +109,13 @@ class Resilient(Client):
             self.take()
 
 
-class Starved(unittest.TestCase):
+class Starving(unittest.TestCase):
+    keep_open_ms = 0  # what is left open is known to be lost
+
     def setUp(self):
         self.memory = Memory()
         self.addCleanup(self.memory.close)
-        self.daemon = Daemon(program=FAULTY, env=self.memory.environment)
+        self.daemon = Daemon("--keep-open", str(self.keep_open_ms), program=FAULTY, env=self.memory.environment)
         self.addCleanup(self.daemon.stop)
         self.assertTrue(self.daemon.ready, self.daemon.log())
         self.bystander = self.daemon.connect()
@@ -190,6 +192,8 @@ class Starved(unittest.TestCase):
             os.close(fd)
         self.clients, self.fds = [], []
 
+
+class Starved(Starving):
     def test_locks_by_path(self):
         path, other = self.daemon.file("a"), self.daemon.file("b")
 
@@ -339,6 +343,26 @@ class Starved(unittest.TestCase):
             self.close(a)
 
         self.starve_all(scenario, least=1000)
+
+
+class Kept(Starving):
+    """Files that stay open when nobody needs them: until the end of the scenario, and then a hundredth of a second."""
+
+    keep_open_ms = 10
+
+    def test_locks_by_path_again_and_again(self):
+        path, other = self.daemon.file("k"), self.daemon.file("l")
+
+        def scenario():
+            a = self.client()
+            for p in (path, other) * 3:
+                a.get_lock(p, EX)
+                a.get("unlock", {"path": p})
+            self.open("l")
+            os.rename(other, path)
+            a.get_lock(path, EX)
+
+        self.starve_all(scenario)
 
 
 class Start(unittest.TestCase):

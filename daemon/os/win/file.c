@@ -31,6 +31,8 @@
 #define C_LIBRARY_FILES 2048
 #endif
 
+const bool file_may_linger = false;
+
 static int fail(struct file_error *e, const char *call, int error, unsigned code)
 {
         *e = (struct file_error){.syscall = call, .error = error, .code = code};
