@@ -96,8 +96,8 @@ static struct file *get_file(struct files *f, const struct table_key *key)
         return file;
 }
 
-/* A bearer with one reference around `fd`, which stays the caller's when this fails. */
-static struct bearer *add_bearer(struct files *f, const struct table_key *key, int fd, bool passed)
+/* A bearer with one reference around `fd`, which stays the caller's when this fails. `away`: what is done with it may hang. */
+static struct bearer *add_bearer(struct files *f, const struct table_key *key, int fd, bool passed, bool away)
 {
         struct file *file = get_file(f, key);
         struct bearer *b;
@@ -112,7 +112,7 @@ static struct bearer *add_bearer(struct files *f, const struct table_key *key, i
         b->fd = fd;
         b->references = 1;
         b->passed = passed;
-        b->away = !file_is_local(f->mounts, fd);
+        b->away = away;
         if (passed && !list_passed(f, b))
                 goto fail;
         HASH_ADD(hh, f->bearers, id, sizeof b->id, b);
@@ -246,7 +246,7 @@ enum files_result files_take_opened(struct files *f, int fd, const struct file_i
                 files_discard(f, NULL, fd);
                 return FILES_OK;
         }
-        b = add_bearer(f, key, fd, false);
+        b = add_bearer(f, key, fd, false, !file_is_local(f->mounts, fd, id));
         if (b == NULL) {
                 files_discard(f, NULL, fd);
                 return no_memory(e);
@@ -281,25 +281,27 @@ void files_do_not_keep(struct files *f, uint64_t bearer)
 enum files_result files_open(struct files *f, const char *path, bool create, struct table_key *key, uint64_t *bearer, struct file_error *e)
 {
         enum files_result result;
-        struct file_identity id;
+        struct file_identity glanced, id;
+        bool exists = false;
         int fd;
 
-        switch (file_glance(f->mounts, path, &id, e)) {
+        switch (file_glance(f->mounts, path, &glanced, e)) {
         case FILE_BAD:
                 return FILES_ERROR;
         case FILE_AWAY:
                 return FILES_AWAY;
         case FILE_LOCAL:
-                *key = (struct table_key){id.device, id.inode};
+                *key = (struct table_key){glanced.device, glanced.inode};
                 if (join_shared(f, key, bearer))
                         return FILES_OK;
+                exists = true;
                 break;
         case FILE_MISSING:
                 break;
         }
         if (!files_expect(f))
                 return full(e);
-        fd = file_open(path, create, &id, e);
+        fd = file_open(path, create, exists ? &glanced : NULL, &id, e);
         if (fd < 0) {
                 files_expect_none(f, -1);
                 return files_out_of_descriptors(e) ? FILES_FULL : FILES_ERROR;
@@ -333,7 +335,7 @@ enum files_result files_adopt(struct files *f, struct account *account, int fd, 
                 files_discard(f, account, fd);
                 return full(e);
         }
-        b = add_bearer(f, key, fd, true);
+        b = add_bearer(f, key, fd, true, !file_is_local(f->mounts, fd, &id));
         if (b == NULL) {
                 files_discard(f, account, fd);
                 return no_memory(e);
@@ -345,10 +347,11 @@ enum files_result files_adopt(struct files *f, struct account *account, int fd, 
 
 enum files_result files_fresh(struct files *f, uint64_t bearer, int fd, uint64_t *fresh)
 {
+        const struct bearer *like = find_bearer(f, bearer);
         struct bearer *b;
 
         f->expected--;
-        b = add_bearer(f, &find_bearer(f, bearer)->file->key, fd, false);
+        b = add_bearer(f, &like->file->key, fd, false, like->away);
         if (b == NULL) {
                 files_discard(f, NULL, fd);
                 return FILES_FULL;

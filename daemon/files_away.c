@@ -56,7 +56,7 @@ void files_discard(struct files *f, struct account *account, int fd)
 {
         if (fd < 0)
                 return;
-        if (file_is_local(f->mounts, fd))
+        if (file_is_local(f->mounts, fd, NULL))
                 files_close_now(f, account, fd);
         else
                 files_close_away(f, account, fd, 0);
@@ -121,7 +121,7 @@ static void look_up_work(struct lane_job *job)
         if (l->purpose == FILES_TO_IDENTIFY)
                 (void)file_stat(l->path, &l->id, &l->error);
         else
-                l->fd = file_open(l->path, l->purpose == FILES_TO_CREATE, &l->id, &l->error);
+                l->fd = file_open(l->path, l->purpose == FILES_TO_CREATE, NULL, &l->id, &l->error);
 }
 
 static void look_up_done(struct lane_job *job)

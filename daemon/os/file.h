@@ -10,6 +10,8 @@
 
 struct file_identity {
         uint64_t device, inode;
+        uint64_t mount;         /* for file_is_local() */
+        bool lockable;          /* by path: neither a device nor a FIFO */
 };
 
 /* What failed, for data.syscall, data.errno and, where the system has numbers of its own, data.code (0: none). */
@@ -42,11 +44,14 @@ int file_way(struct mounts *m, const char *path, const char **rest);
 /* Bring the rest of the way into the caches. Never leaves the folder's file system, so it waits for a disk at most. */
 void file_walk(int folder, const char *rest);
 
-/* Does nothing done with this descriptor wait for another machine or program? Asks nobody. */
-bool file_is_local(struct mounts *m, int fd);
+/* Does nothing done with this descriptor wait for another machine or program? Asks nobody. `known`: its identity; NULL: not known yet. */
+bool file_is_local(struct mounts *m, int fd, const struct file_identity *known);
 
-/* Open by path for locking what can be locked so (regular file, directory, block device), creating it if `create`. Reading only, never blocking on it. Returns a descriptor or -1 with *e. */
-int file_open(const char *path, bool create, struct file_identity *id, struct file_error *e);
+/*
+ * Open by path for locking what can be locked so (regular file, directory, block device), creating it if `create`. Reading only, never blocking on it. `glanced`: what a
+ * glance has just shown; NULL: nobody has looked. Returns a descriptor or -1 with *e.
+ */
+int file_open(const char *path, bool create, const struct file_identity *glanced, struct file_identity *id, struct file_error *e);
 
 void file_close(int fd);
 

@@ -30,12 +30,6 @@ static int fail(struct file_error *e, const char *syscall_name, int error)
         return -1;
 }
 
-static void identity_of(const struct stat *st, struct file_identity *id)
-{
-        id->device = (uint64_t)st->st_dev;
-        id->inode = (uint64_t)st->st_ino;
-}
-
 static bool lockable_by_path(mode_t mode)
 {
         return S_ISREG(mode) || S_ISDIR(mode) || S_ISBLK(mode);
@@ -47,7 +41,7 @@ int file_stat(const char *path, struct file_identity *id, struct file_error *e)
 
         if (stat(path, &st) != 0)
                 return fail(e, "stat", errno);
-        identity_of(&st, id);
+        *id = (struct file_identity){.device = (uint64_t)st.st_dev, .inode = (uint64_t)st.st_ino};
         return 0;
 }
 
@@ -64,16 +58,25 @@ static uint64_t device_of(const struct statx *st)
         return (uint64_t)makedev(st->stx_dev_major, st->stx_dev_minor);
 }
 
-static bool is_local(struct mounts *m, const struct statx *st)
+static struct file_identity identity_of(const struct statx *st)
 {
-        return mounts_is_local(m, (st->stx_mask & STATX_MNT_ID) != 0 ? st->stx_mnt_id : 0, device_of(st));
+        return (struct file_identity){.device = device_of(st),
+                                      .inode = st->stx_ino,
+                                      .mount = (st->stx_mask & STATX_MNT_ID) != 0 ? st->stx_mnt_id : 0,
+                                      .lockable = lockable_by_path(st->stx_mode)};
 }
 
-bool file_is_local(struct mounts *m, int fd)
+bool file_is_local(struct mounts *m, int fd, const struct file_identity *known)
 {
+        struct file_identity id;
         struct statx st;
 
-        return stat_cached(fd, &st) == 0 && is_local(m, &st);
+        if (known != NULL)
+                return mounts_is_local(m, known->mount, known->device);
+        if (stat_cached(fd, &st) != 0)
+                return false;
+        id = identity_of(&st);
+        return mounts_is_local(m, id.mount, id.device);
 }
 
 /* A descriptor that only names the file; EAGAIN: part of the path is not in the kernel's cache. */
@@ -95,10 +98,8 @@ static enum file_place place_of(struct mounts *m, int named, struct file_identit
                 fail(e, "stat", error);
                 return FILE_BAD;
         }
-        if (S_ISLNK(st.stx_mode) || !is_local(m, &st))
-                return FILE_AWAY;
-        *id = (struct file_identity){.device = device_of(&st), .inode = st.stx_ino};
-        return FILE_LOCAL;
+        *id = identity_of(&st);
+        return S_ISLNK(st.stx_mode) || !mounts_is_local(m, id->mount, id->device) ? FILE_AWAY : FILE_LOCAL;
 }
 
 /* The file itself is not in the cache: if its folder is there and local, only a disk stands between. A link may lead anywhere: not followed. */
@@ -118,7 +119,7 @@ static enum file_place glance_into_folder(struct mounts *m, const char *path, st
         }
         if (dir < 0)
                 return FILE_AWAY;
-        if (!file_is_local(m, dir)) {
+        if (!file_is_local(m, dir, NULL)) {
                 close(dir);
                 return FILE_AWAY;
         }
@@ -166,7 +167,7 @@ int file_way(struct mounts *m, const char *path, const char **rest)
                 *rest = path + len;
                 len--;
         } while (dir < 0 && (errno == EAGAIN || errno == ENOENT));
-        if (dir < 0 || file_is_local(m, dir))
+        if (dir < 0 || file_is_local(m, dir, NULL))
                 return dir;
         close(dir);
         return -1;
@@ -201,15 +202,24 @@ static bool is_anonymous(uint64_t device)
         return device == anonymous;
 }
 
-int file_open(const char *path, bool create, struct file_identity *id, struct file_error *e)
+/* A device or FIFO must not even be opened: that alone can have effects. */
+static bool forbids_opening(const char *path, const struct file_identity *glanced)
 {
         struct stat st;
+
+        if (glanced != NULL)
+                return !glanced->lockable;
+        return stat(path, &st) == 0 && !lockable_by_path(st.st_mode);
+}
+
+int file_open(const char *path, bool create, const struct file_identity *glanced, struct file_identity *id, struct file_error *e)
+{
+        struct statx st;
         int fd = -1, i;
 
         /* Never O_CREAT on what exists: fs.protected_regular refuses that in sticky folders. */
         for (i = 0; fd < 0 && i < OPEN_TRIES; i++) {
-                /* A device or FIFO must not even be opened: that alone can have effects. */
-                if (stat(path, &st) == 0 && !lockable_by_path(st.st_mode))
+                if (forbids_opening(path, i == 0 ? glanced : NULL))
                         return fail(e, "open", ENOTSUP);
                 fd = open_again(path, OPEN_FLAGS, 0);
                 if (fd >= 0 || errno != ENOENT || !create)
@@ -221,11 +231,11 @@ int file_open(const char *path, bool create, struct file_identity *id, struct fi
         }
         if (fd < 0)
                 return fail(e, "open", errno);
-        if (fstat(fd, &st) != 0 || !lockable_by_path(st.st_mode)) {
+        if (stat_cached(fd, &st) != 0 || !lockable_by_path(st.stx_mode)) {
                 close(fd);
                 return fail(e, "open", ENOTSUP);
         }
-        identity_of(&st, id);
+        *id = identity_of(&st);
         return fd;
 }
 
@@ -258,7 +268,7 @@ int file_identify(int fd, struct file_identity *id, struct file_error *e)
         /* Anonymous inodes share one inode number: their identity means nothing. */
         if (S_ISSOCK(st.stx_mode) || is_anonymous(device_of(&st)))
                 return fail(e, "flock", ENOTSUP);
-        *id = (struct file_identity){.device = device_of(&st), .inode = st.stx_ino};
+        *id = identity_of(&st);
         return 0;
 }
 

@@ -82,7 +82,6 @@ static enum oslock_mode parse(char *text)
 enum oslock_mode oslock_bears(int fd)
 {
         char name[64], text[4096];
-        size_t len = 0;
         ssize_t n;
         int info;
 
@@ -95,9 +94,8 @@ enum oslock_mode oslock_bears(int fd)
         }
         if (info < 0)
                 return OSLOCK_NONE;
-        while (len < sizeof text - 1 && (n = read_again(info, text + len, sizeof text - 1 - len)) > 0)
-                len += (size_t)n;
-        text[len] = '\0';
+        n = read_again(info, text, sizeof text - 1);    /* all of it: seq_file(9) fills what it is given */
+        text[n > 0 ? n : 0] = '\0';
         close(info);
         oslock_keep_spare();
         return parse(text);

@@ -219,12 +219,13 @@ static wchar_t *final_name(HANDLE h)
         return NULL;
 }
 
-bool file_is_local(struct mounts *m, int fd)
+bool file_is_local(struct mounts *m, int fd, const struct file_identity *known)
 {
         FILE_REMOTE_PROTOCOL_INFO remote;
         bool local = false;
         wchar_t *name;
 
+        (void)known;
         if (GetFileInformationByHandleEx(pl_int_handle(fd), FileRemoteProtocolInfo, &remote, sizeof remote))
                 return false;
         name = final_name(pl_int_handle(fd));
@@ -236,11 +237,12 @@ bool file_is_local(struct mounts *m, int fd)
 
 /* ---- */
 
-int file_open(const char *path, bool create, struct file_identity *id, struct file_error *e)
+int file_open(const char *path, bool create, const struct file_identity *glanced, struct file_identity *id, struct file_error *e)
 {
         struct place p;
         HANDLE h;
 
+        (void)glanced;
         if (resolve(path, &p, e) != 0)
                 return -1;
         h = CreateFileW(p.path, GENERIC_READ, SHARE_ALL, NULL, create ? OPEN_ALWAYS : OPEN_EXISTING, OPEN_FLAGS, NULL);
