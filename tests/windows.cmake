@@ -39,6 +39,13 @@ portalock_test(model/walk.c model 600 --steps ${PORTALOCK_MODEL_STEPS})
 file(GLOB sources CONFIGURE_DEPENDS model/*.c)
 target_sources(walk PRIVATE ${sources})
 
+# What lies below the daemon and the library on Windows alone.
+file(GLOB sources CONFIGURE_DEPENDS windows/test_*.c)
+foreach(source ${sources})
+        portalock_test(${source} windows 120)
+        get_filename_component(name ${source} NAME_WE)
+        target_include_directories(${name} PRIVATE ../protocol/os/win)
+endforeach()
 
 include(${CMAKE_CURRENT_LIST_DIR}/windows/client/client.cmake)
 # The tests of tests/integration are Linux programs; a relay under Wine connects them with a daemon there.
