@@ -174,6 +174,30 @@ class Commands(Case):
         left.end_input()
 
 
+class Daemon(Case):
+    def found(self, path):
+        """Does a lockctl that has no daemon beside it find one by this PATH, from within the folder of one?"""
+        lockctl = self.folder / "alone" / "lockctl.exe"
+        if not lockctl.exists():
+            for name, source in ((lockctl, "LOCKCTL"), (self.folder / "portalockd.exe", "PORTALOCKD")):
+                name.parent.mkdir(exist_ok=True)
+                shutil.copy(os.environ[source], name)
+        line = f'set "PATH={path}"& set PORTALOCKD=& set PORTALOCK_SOCKET={self.folder.name}-found& alone\\lockctl.exe run --require-daemon f.lock "{ARGUMENTS}"'
+        code, _, err = self.run_lockctl("run", "other.lock", "-c", line)
+        if code == 0:
+            self.run_lockctl("stop", "--force", PORTALOCK_SOCKET=f"{self.folder.name}-found")
+        else:
+            self.assertIn("portalockd.exe is neither", err)
+        return code == 0
+
+    def test_it_is_found_by_whole_paths_alone(self):
+        here = windows_path(self.folder)
+        for path in ("", ";", ".", ";.;", "..\\", here[2:], here[:2] + "."):
+            self.assertFalse(self.found(path), path)
+        for path in (here, f'.;"{here}"', f";;{here}\\;x", here.replace("\\", "/")):
+            self.assertTrue(self.found(path), path)
+
+
 class Loss(Case):
     def start_tree(self):
         """A command with a child of its own, which says when it runs."""
