@@ -48,6 +48,7 @@ foreach(source ${sources})
         get_filename_component(name ${source} NAME_WE)
         target_include_directories(${name} PRIVATE ../protocol/os/win)
 endforeach()
+target_link_options(test_conversions PRIVATE -Wl,--wrap=__imp_LockFileEx)       # the pointer by which the DLL's function is called
 
 include(${CMAKE_CURRENT_LIST_DIR}/windows/client/client.cmake)
 # The tests of tests/integration are Linux programs; a relay under Wine connects them with a daemon there.

@@ -92,7 +92,7 @@ class Run(Case):
         self.hold()
         (self.folder / "sub").mkdir()
         full = windows_path(self.file)
-        spellings = ["F.LOCK", ".\\f.lock", "./f.lock", "sub\\..\\f.lock", full, full.replace("\\", "/"), "\\\\?\\" + full]
+        spellings = ["F.LOCK", ".\\f.lock", "./f.lock", "sub\\..\\f.lock", full, full.replace("\\", "/"), "\\\\?\\" + full, "//?/" + full]
         if full[1] == ":":
             spellings += [full[2:], full[:2] + "f.lock"]  # from the drive's root, from the drive's current folder
         for spelling in spellings:
