@@ -87,6 +87,11 @@ class Run(Case):
             self.assertEqual((code, out), (want, ""), (name, err))
             self.assertEqual(err.count("\n"), 1, err)
         self.assertEqual(list(self.folder.iterdir()), [])
+        (self.folder / "sub").mkdir()
+        for variables in ({}, {"PORTALOCKD": "Z:\\nowhere.exe", "PORTALOCK_SOCKET": self.folder.name + "-none"}):
+            code, out, err = self.run_lockctl("run", "sub", ARGUMENTS, **variables)
+            self.assertEqual((code, out), (65, ""), err)
+            self.assertIn("sub: not a file that can be locked", err)
 
     def test_all_spellings_of_a_path_are_one_lock(self):
         self.hold()
