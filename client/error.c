@@ -31,7 +31,7 @@ int client_fail(struct portalock_session *s, int code, const char *format, ...)
 
 int client_fail_os(struct portalock_session *s, int error, const char *syscall_name, const char *path)
 {
-        client_fail(s, PORTALOCK_E_OS, "%.400s: %s", path, strerror(error));
+        client_fail(s, PORTALOCK_E_OS, "%.400s: %s", path, pl_errno_text(error));
         s->error.os_errno = error;
         snprintf(s->syscall, sizeof s->syscall, "%s", syscall_name);
         return PORTALOCK_E_OS;

@@ -171,7 +171,9 @@ static int take_address(struct daemon *d)
         if (d->start_lock >= 0)
                 d->listen_fd = pl_address_bind(&d->address, system);
         if (d->start_lock < 0 || d->listen_fd < 0) {
-                fprintf(stderr, "portalockd: %s: %s\n", d->address.path, strerror(d->start_lock < 0 ? -d->start_lock : -d->listen_fd));
+                int error = d->start_lock < 0 ? -d->start_lock : -d->listen_fd;
+
+                fprintf(stderr, "portalockd: %s: %s\n", d->address.path, error == EADDRINUSE ? "another program has this name already" : pl_errno_text(error));
                 return DAEMON_EXIT_FAILED;
         }
         return 0;

@@ -115,7 +115,7 @@ void dispatch_refuse_os(struct dispatch *d, const struct client *c, const struct
         struct pl_writer w;
         char text[256];
 
-        snprintf(text, sizeof text, "%s: %s: %s", e->syscall, path, strerror(e->error));
+        snprintf(text, sizeof text, "%s: %s: %s", e->syscall, path, pl_errno_text(e->error));
         pl_error_begin(&w, &d->out, id, PL_E_OS_ERROR, text);
         pl_write_string(&w, "syscall", e->syscall);
         pl_write_string(&w, "errno", pl_errno_name(e->error));

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <uv.h>
 
 #define CLOCK_LEEWAY_US (24 * 3600 * UINT64_C(1000000)) /* the clock may have been set back so far since an earlier daemon */
@@ -37,13 +36,13 @@ int64_t engine_now(const struct engine *e)
 
 uint64_t engine_clock_us(void)
 {
-        struct timespec now;
+        uv_timeval64_t now;
         uint64_t us;
 
-        clock_gettime(CLOCK_REALTIME, &now);
+        uv_gettimeofday(&now);
         if (now.tv_sec < 0)
                 return 0;       /* before 1970 */
-        us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+        us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_usec;
         return us < TABLE_CLOCK_MAX ? us : TABLE_CLOCK_MAX;
 }
 

@@ -1,7 +1,8 @@
 #include "files_internal.h"
 
+#include "tree.h"
+
 #include <errno.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@ static int by_description(const void *a, const void *b)
 static bool list_passed(struct files *f, struct bearer *b)
 {
         if (f->comparing == FILE_ORDER)
-                return tsearch(b, &b->file->ordered, by_description) != NULL;
+                return tree_insert(b, &b->file->ordered, by_description);
         LIST_INSERT_HEAD(&b->file->listed, b, entry);
         return true;
 }
@@ -24,7 +25,7 @@ static bool list_passed(struct files *f, struct bearer *b)
 static void unlist_passed(struct files *f, struct bearer *b)
 {
         if (f->comparing == FILE_ORDER)
-                tdelete(b, &b->file->ordered, by_description);
+                tree_remove(b, &b->file->ordered, by_description);
         else
                 LIST_REMOVE(b, entry);
 }
@@ -33,12 +34,9 @@ static void unlist_passed(struct files *f, struct bearer *b)
 static struct bearer *find_passed(struct files *f, struct file *file, int fd)
 {
         struct bearer *b, probe = {.fd = fd};
-        void *found;
 
-        if (f->comparing == FILE_ORDER) {
-                found = tfind(&probe, &file->ordered, by_description);
-                return found != NULL ? *(struct bearer **)found : NULL;
-        }
+        if (f->comparing == FILE_ORDER)
+                return tree_find(&probe, &file->ordered, by_description);
         LIST_FOREACH(b, &file->listed, entry) {
                 if (file_same_description(b->fd, fd))
                         return b;

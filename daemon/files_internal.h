@@ -27,7 +27,7 @@ struct bearer {
 struct file {
         struct table_key key;
         struct bearer *shared;  /* for requests by path; NULL when none */
-        /* The passed descriptions: a tsearch(3) tree by the kernel's order of descriptions; where it tells no order, a list. */
+        /* The passed descriptions: a tree by the kernel's order of descriptions; where it tells no order, a list. */
         void *ordered;
         LIST_HEAD(, bearer) listed;
         size_t bearers;

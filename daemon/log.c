@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <uv.h>
 
 #define LINE_BYTES 4096         /* PIPE_BUF: a pipe takes such a line whole or not at all */
 #define QUOTE_BYTES 1024
@@ -68,12 +69,14 @@ static bool write_line(const char *line, size_t len)
 
 static size_t begin_line(char *line, size_t size, enum log_level level, const char *event)
 {
-        struct timespec now;
+        uv_timeval64_t now;
+        time_t seconds;
         size_t len;
 
-        clock_gettime(CLOCK_REALTIME, &now);
-        len = strftime(line, size, "time=%Y-%m-%dT%H:%M:%S", gmtime(&now.tv_sec));     /* on one thread */
-        return len + (size_t)snprintf(line + len, size - len, ".%03ldZ level=%s event=%s ", now.tv_nsec / 1000000, names[level], event);
+        uv_gettimeofday(&now);
+        seconds = (time_t)now.tv_sec;
+        len = strftime(line, size, "time=%Y-%m-%dT%H:%M:%S", gmtime(&seconds));     /* on one thread */
+        return len + (size_t)snprintf(line + len, size - len, ".%03dZ level=%s event=%s ", (int)(now.tv_usec / 1000), names[level], event);
 }
 
 static bool say_dropped(void)

@@ -9,7 +9,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define RETRY_MS 200    /* how often to look whether a full watcher reads again */
 
@@ -37,10 +36,7 @@ struct happening {
 
 static int64_t wall_ms(void)
 {
-        struct timespec now;
-
-        clock_gettime(CLOCK_REALTIME, &now);
-        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+        return (int64_t)(engine_clock_us() / 1000);
 }
 
 /* `key` NULL: any file, or none of that name. */

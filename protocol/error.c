@@ -59,6 +59,13 @@ const char *pl_errno_name(int err)
         return "E?";
 }
 
+const char *pl_errno_text(int err)
+{
+        const char *text = strerror(err);
+
+        return strncmp(text, "Unknown error", strlen("Unknown error")) != 0 ? text : pl_errno_name(err);
+}
+
 int pl_errno_value(const char *name)
 {
         size_t i;

@@ -42,6 +42,8 @@ const char *pl_error_sentence(int code);
 
 /* The name of an errno value ("ENOENT"), or "E?" when unknown. Static storage. */
 const char *pl_errno_name(int err);
+/* What strerror(3) says or, where that has no words for it (Windows' old C library, for all of POSIX' later ones), its name. */
+const char *pl_errno_text(int err);
 
 /* The errno value for `name`; 0 when unknown. */
 int pl_errno_value(const char *name);

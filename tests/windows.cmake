@@ -6,7 +6,7 @@ file(GLOB SUPPORT_SOURCES CONFIGURE_DEPENDS support/*.c support/win/*.c)
 list(FILTER SUPPORT_SOURCES EXCLUDE REGEX "(oslock_fake|client_fixture|restarts|descriptions_real)\\.c$")
 add_library(test_support STATIC ${SUPPORT_SOURCES})
 target_include_directories(test_support PUBLIC support ../daemon/os)
-target_link_libraries(test_support PUBLIC pl_table PkgConfig::CMOCKA PRIVATE PkgConfig::CJSON)
+target_link_libraries(test_support PUBLIC pl_table PkgConfig::CMOCKA PRIVATE PkgConfig::CJSON PkgConfig::UV)
 
 # portalock_test SOURCE LABEL TIMEOUT ARGUMENT...
 function(portalock_test source label timeout)
@@ -19,7 +19,7 @@ endfunction()
 
 foreach(label unit contract)
         file(GLOB sources CONFIGURE_DEPENDS ${label}/test_*.c)
-        list(FILTER sources EXCLUDE REGEX "test_(state|statefile)\\.c$")   # they play with Unix' folders and links
+        list(FILTER sources EXCLUDE REGEX "_unix\\.c$")
         foreach(source ${sources})
                 portalock_test(${source} ${label} 120)
         endforeach()
@@ -29,6 +29,8 @@ foreach(name test_frame test_json test_message test_reply test_table_memory)    
 endforeach()
 target_sources(test_lane PRIVATE ../daemon/lane.c ../daemon/os/win/thread.c)
 target_include_directories(test_lane PRIVATE ../daemon)
+target_sources(test_state PRIVATE ../daemon/state.c ../daemon/lane.c ../daemon/log.c)
+target_include_directories(test_state PRIVATE ../daemon)
 target_sources(test_account PRIVATE ../daemon/account.c)
 target_include_directories(test_account PRIVATE ../daemon)
 target_sources(test_session PRIVATE ../daemon/session.c ../daemon/account.c ../daemon/turns.c ../daemon/log.c)
@@ -39,6 +41,14 @@ portalock_test(model/walk.c model 600 --steps ${PORTALOCK_MODEL_STEPS})
 file(GLOB sources CONFIGURE_DEPENDS model/*.c)
 target_sources(walk PRIVATE ${sources})
 
+# What lies below the daemon and the library on Windows alone.
+file(GLOB sources CONFIGURE_DEPENDS windows/test_*.c)
+foreach(source ${sources})
+        portalock_test(${source} windows 120)
+        get_filename_component(name ${source} NAME_WE)
+        target_include_directories(${name} PRIVATE ../protocol/os/win)
+endforeach()
+target_link_options(test_conversions PRIVATE -Wl,--wrap=__imp_LockFileEx)       # the pointer by which the DLL's function is called
 
 include(${CMAKE_CURRENT_LIST_DIR}/windows/client/client.cmake)
 # The tests of tests/integration are Linux programs; a relay under Wine connects them with a daemon there.

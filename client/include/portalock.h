@@ -9,8 +9,8 @@
  * report through a callback; the loop waits for portalock_fd() to be ready for portalock_events(), at most portalock_timeout() milliseconds, and
  * then calls portalock_process(), from which all callbacks run (on Windows it waits for portalock_handle()). A blocking call is the other kind plus such a wait, so both may be mixed on one session.
  *
- * Threads: a session and its files belong to one thread at a time; the library starts no threads, installs no signal handlers, keeps no global state and
- * does not raise SIGPIPE. Fork: in a child of fork(2) without exec every call fails with PORTALOCK_E_FORKED; only portalock_close() and
+ * Threads: a session and its files belong to one thread at a time; the library starts no threads (on Windows it uses one of the system's pool while a request
+ * has to wait to be sent), installs no signal handlers, keeps no global state and does not raise SIGPIPE. Fork: in a child of fork(2) without exec every call fails with PORTALOCK_E_FORKED; only portalock_close() and
  * portalock_disconnect() work there, and they close, nothing else.
  *
  * When the daemon dies or stops, or does not answer in time, the session goes on: our descriptors bear the locks. Another daemon is looked for, and

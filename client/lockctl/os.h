@@ -72,6 +72,8 @@ int os_open_file(const char *path, int *fd);
 void os_close_file(int fd);
 /* Is it the name, in an error of the library, of the system call that opens files? */
 bool os_is_open_call(const char *syscall);
+/* What is wrong with a file, for whoever reads it. */
+const char *os_error_text(int error);
 
 /* ---- run --remove (remove.c) ---- */
 

@@ -196,11 +196,11 @@ static int conflict(const struct run *r, bool timed_out)
 static int system_failure(const struct run *r, bool no_file, int error)
 {
         if (r->o->is_flock && no_file)
-                complain("cannot open lock file %s: %s", r->o->path, strerror(error));
+                complain("cannot open lock file %s: %s", r->o->path, os_error_text(error));
         else if (r->o->is_flock && r->o->path == NULL)
-                complain("%d: %s", r->o->fd, strerror(error));
+                complain("%d: %s", r->o->fd, os_error_text(error));
         else
-                complain("%s: %s", name_of(r->o), strerror(error));
+                complain("%s: %s", name_of(r->o), os_error_text(error));
         return code_of_errno(error, no_file ? "open" : "flock");
 }
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/types.h>
-#include <time.h>
+#include <uv.h>
 
 #define A_DAY_S 86400
 
@@ -25,7 +25,7 @@ int __real_fsync(int fd);
 int __real_fdatasync(int fd);
 int __real_rename(const char *from, const char *to);
 int __real_renameat(int from_dir, const char *from, int to_dir, const char *to);
-int __real_clock_gettime(clockid_t clock, struct timespec *out);
+int __real_uv_gettimeofday(uv_timeval64_t *out);
 void __real_table_step(struct table *t, const struct table_event *ev, struct table_effects *fx);
 
 int __wrap_flock(int fd, int operation);
@@ -41,7 +41,7 @@ int __wrap_fsync(int fd);
 int __wrap_fdatasync(int fd);
 int __wrap_rename(const char *from, const char *to);
 int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *out);
+int __wrap_uv_gettimeofday(uv_timeval64_t *out);
 void __wrap_table_step(struct table *t, const struct table_event *ev, struct table_effects *fx);
 
 int __wrap_flock(int fd, int operation)
@@ -179,13 +179,13 @@ int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to)
         DONE(CALL_RENAMEAT, __real_renameat(from_dir, from, to_dir, to));
 }
 
-int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
+int __wrap_uv_gettimeofday(uv_timeval64_t *out)
 {
-        int r = __real_clock_gettime(clock, out);
+        int r = __real_uv_gettimeofday(out);
 
-        if (r != 0 || clock != CLOCK_REALTIME)
+        if (r != 0)
                 return r;
-        switch (fault_now(CALL_CLOCK_GETTIME)) {
+        switch (fault_now(CALL_GETTIMEOFDAY)) {
         case FAULT_BACK:
                 out->tv_sec -= A_DAY_S;
                 break;

@@ -30,7 +30,7 @@ static size_t rule_count;
 static const char *const calls[CALLS] = {
         [CALL_FLOCK] = "flock", [CALL_SEND] = "send",   [CALL_RECVMSG] = "recvmsg", [CALL_ACCEPT4] = "accept4",     [CALL_OPEN] = "open",
         [CALL_OPENAT] = "openat", [CALL_DUP] = "dup",   [CALL_READ] = "read",       [CALL_WRITE] = "write",         [CALL_FSYNC] = "fsync",
-        [CALL_FDATASYNC] = "fdatasync", [CALL_RENAME] = "rename", [CALL_RENAMEAT] = "renameat", [CALL_CLOCK_GETTIME] = "clock_gettime",
+        [CALL_FDATASYNC] = "fdatasync", [CALL_RENAME] = "rename", [CALL_RENAMEAT] = "renameat", [CALL_GETTIMEOFDAY] = "uv_gettimeofday",
 };
 
 static const struct {

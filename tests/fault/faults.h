@@ -9,7 +9,7 @@
  *      kill    (any) the process kills itself with SIGKILL right after the call has succeeded; calls that fail do not count
  *      short   (send, recvmsg, read, write) one byte is moved
  *      trunc   (recvmsg) no room for descriptors: what was sent is lost, and MSG_CTRUNC says so
- *      back    (clock_gettime) the wall clock is a day earlier; forward: a day later. The monotonic clock knows nothing of it
+ *      back    (uv_gettimeofday) the wall clock is a day earlier; forward: a day later. The monotonic clock knows nothing of it
  * A word that is not understood ends the program: a test must not pass because of a typing error.
  *
  * Memory: PORTALOCK_STARVE names a file that holds a `struct starvation` (support/starve.h), which the test writes while the daemon runs.
@@ -31,7 +31,7 @@ enum fault_call {
         CALL_FDATASYNC,
         CALL_RENAME,
         CALL_RENAMEAT,
-        CALL_CLOCK_GETTIME,
+        CALL_GETTIMEOFDAY,
         CALLS
 };
 

@@ -104,7 +104,7 @@ class Whole(unittest.TestCase):
         self.check("accept4:emfile/3;accept4:enfile/5;accept4:econnaborted/4", "test_locking", "test_descriptors")
 
     def test_the_clock_jumps_to_and_fro(self):
-        self.check("clock_gettime:back/3;clock_gettime:forward/5", "test_locking", "test_descriptors", "test_death")
+        self.check("uv_gettimeofday:back/3;uv_gettimeofday:forward/5", "test_locking", "test_descriptors", "test_death")
 
 
 class Faulty(unittest.TestCase):
@@ -200,13 +200,13 @@ class Clock(Faulty):
         self.assertEqual(tokens, sorted(set(tokens)))
 
     def test_a_day_back(self):
-        self.check("clock_gettime:back@30+")
+        self.check("uv_gettimeofday:back@30+")
 
     def test_a_day_forward(self):
-        self.check("clock_gettime:forward@30+")
+        self.check("uv_gettimeofday:forward@30+")
 
     def test_a_day_forward_and_back_again(self):
-        self.check("clock_gettime:forward@30;clock_gettime:forward@60")
+        self.check("uv_gettimeofday:forward@30;uv_gettimeofday:forward@60")
 
 
 class Harness(unittest.TestCase):

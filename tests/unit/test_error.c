@@ -106,6 +106,9 @@ static void the_errnos_of_files_and_locks_have_their_names(void **state)
         assert_string_equal(pl_errno_name(EBADF), "EBADF");
         assert_string_equal(pl_errno_name(EINTR), "EINTR");
         assert_string_equal(pl_errno_name(ENOLCK), "ENOLCK");
+        assert_string_equal(pl_errno_text(ENOENT), strerror(ENOENT));
+        assert_null(strstr(pl_errno_text(ENOTSUP), "Unknown"));
+        assert_string_equal(pl_errno_text(123456), "E?");
         assert_string_equal(pl_errno_name(EMFILE), "EMFILE");
         assert_string_equal(pl_errno_name(ELOOP), "ELOOP");
         assert_string_equal(pl_errno_name(ETXTBSY), "ETXTBSY");

@@ -5,32 +5,29 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "folder.h"
 #include "lane.h"
 #include "log.h"
 #include "state.h"
 #include "statefile.h"
 #include "table.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <uv.h>
 
 #define CLOCK 1785000000000000ull       /* a summer day of 2026 */
 #define SECOND 1000000ull
+#define PATH_BYTES (FOLDER_PATH_MAX + 64)
 #define NAME_OF_A "tokens-276270f9aac3f90b"     /* only to see that names do not change from one version to the next */
 
 struct fixture {
         uv_loop_t loop;
         struct lane *lane;
         struct state *state;
-        char base[64], folder[96];
+        char base[FOLDER_PATH_MAX], folder[FOLDER_PATH_MAX + 16];
         unsigned holds;
         bool held, raised;
         uint64_t floor;
@@ -85,37 +82,26 @@ static void stop(struct fixture *f)
         uv_run(&f->loop, UV_RUN_DEFAULT);
 }
 
-static void path_of_file(const struct fixture *f, char out[256])
+static void path_of_file(const struct fixture *f, char out[PATH_BYTES])
 {
-        snprintf(out, 256, "%s/" NAME_OF_A, f->folder);
+        snprintf(out, PATH_BYTES, "%s/" NAME_OF_A, f->folder);
 }
 
 static void read_text(const struct fixture *f, char out[256])
 {
-        char path[256];
-        ssize_t n;
-        int fd;
+        char path[PATH_BYTES];
 
         path_of_file(f, path);
-        fd = open(path, O_RDONLY);
-        assert_true(fd >= 0);
-        n = read(fd, out, 255);
-        assert_true(n > 0);
-        out[n] = '\0';
-        close(fd);
+        assert_true(file_get(path, out, 256) > 0);
 }
 
 static void write_text(const struct fixture *f, const char *text, size_t len)
 {
-        char path[256];
-        int fd;
+        char path[PATH_BYTES];
 
         path_of_file(f, path);
-        mkdir(f->folder, 0700);
-        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        assert_true(fd >= 0);
-        assert_int_equal(write(fd, text, len), len);
-        close(fd);
+        folder_make(f->folder);
+        file_put(path, text, len);
 }
 
 static uint64_t bound(const struct fixture *f)
@@ -156,8 +142,7 @@ static int set_up_state(void **state)
         struct fixture *f = calloc(1, sizeof *f);
 
         assert_non_null(f);
-        snprintf(f->base, sizeof f->base, "/tmp/portalock-state-XXXXXX");
-        assert_non_null(mkdtemp(f->base));
+        folder_create(f->base);
         snprintf(f->folder, sizeof f->folder, "%s/state", f->base);
         uv_loop_init(&f->loop);
         log_set_level(LOG_ERROR);
@@ -168,13 +153,11 @@ static int set_up_state(void **state)
 static int tear_down_state(void **state)
 {
         struct fixture *f = *state;
-        char command[128];
 
         if (f->state != NULL)
                 stop(f);
         assert_int_equal(uv_loop_close(&f->loop), 0);
-        snprintf(command, sizeof command, "rm -rf %s", f->base);
-        assert_int_equal(system(command), 0);
+        folder_remove(f->base);
         free(f);
         return 0;
 }
@@ -182,17 +165,10 @@ static int tear_down_state(void **state)
 static void a_bound_stands_in_the_file_before_the_first_number_is_drawn(void **state)
 {
         struct fixture *f = *state;
-        char path[256];
-        struct stat st;
 
         start(f, CLOCK);
         assert_int_equal(state_floor(f->state), 0);
         assert_int_equal(bound(f), CLOCK + 10 * SECOND);
-        path_of_file(f, path);
-        assert_int_equal(stat(path, &st), 0);
-        assert_int_equal(st.st_mode & 0777, 0600);
-        assert_int_equal(stat(f->folder, &st), 0);
-        assert_int_equal(st.st_mode & 0777, 0700);
 }
 
 static void after_a_kill_and_a_clock_set_back_numbers_begin_above_the_bound(void **state)
@@ -379,87 +355,44 @@ static void a_clock_beyond_its_limit_does_not_use_up_the_numbers(void **state)
         table_destroy(t);
 }
 
-static size_t count_files(const char *folder)
-{
-        DIR *dir = opendir(folder);
-        size_t count = 0;
-
-        assert_non_null(dir);
-        while (readdir(dir) != NULL)
-                count++;
-        closedir(dir);
-        return count - 2;
-}
-
 static void whatever_else_bears_its_name_is_left_alone(void **state)
 {
         struct fixture *f = *state;
-        char path[256], other[256], text[8];
-        int kind, fd;
+        char path[PATH_BYTES], below[PATH_BYTES + 16], text[8];
 
+        folder_make(f->folder);
         path_of_file(f, path);
-        snprintf(other, sizeof other, "%s/other", f->base);
-        for (kind = 0; kind < 3; kind++) {
-                struct stat before, after;
-
-                mkdir(f->folder, 0700);
-                fd = open(other, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-                assert_int_equal(write(fd, "keep me", 7), 7);
-                close(fd);
-                assert_int_equal(kind == 0 ? symlink(other, path) : kind == 1 ? mkfifo(path, 0600) : mkdir(path, 0700), 0);
-                assert_int_equal(lstat(path, &before), 0);
-                start(f, CLOCK);
-                assert_int_equal(state_floor(f->state), 0);
-                state_drawn(f->state, CLOCK + 100 * SECOND, CLOCK + 100 * SECOND);
-                assert_false(f->held);  /* it is of no use to wait */
-                stop(f);
-                assert_int_equal(lstat(path, &after), 0);
-                assert_int_equal(before.st_ino, after.st_ino);
-                fd = open(other, O_RDONLY);
-                assert_int_equal(read(fd, text, sizeof text), 7);
-                close(fd);
-                assert_int_equal(count_files(f->folder), 1);
-                assert_int_equal(remove(path), 0);
-        }
-}
-
-static void a_folder_is_not_found_by_a_link_nor_used_when_open_to_others(void **state)
-{
-        struct fixture *f = *state;
-        char real[128];
-
-        snprintf(real, sizeof real, "%s/real", f->base);
-        assert_int_equal(mkdir(real, 0700), 0);
-        assert_int_equal(symlink(real, f->folder), 0);
+        folder_make(path);
+        snprintf(below, sizeof below, "%s/other", path);
+        file_put(below, "keep me", 7);
         start(f, CLOCK);
+        assert_int_equal(state_floor(f->state), 0);
+        state_drawn(f->state, CLOCK + 100 * SECOND, CLOCK + 100 * SECOND);
+        assert_false(f->held);  /* it is of no use to wait */
         stop(f);
-        assert_int_equal(count_files(real), 0);
-        assert_int_equal(unlink(f->folder), 0);
-        assert_int_equal(mkdir(f->folder, 0700), 0);
-        leave(f, CLOCK + 5);
-        assert_int_equal(chmod(f->folder, 0770), 0);
-        assert_int_equal(floor_found(f), 0);
-        assert_int_equal(bound(f), CLOCK + 5);
+        assert_int_equal(file_get(below, text, sizeof text), 7);
+        assert_string_equal(text, "keep me");
+        assert_int_equal(folder_count(f->folder), 1);
 }
 
 static void what_a_killed_writer_left_is_in_nobodys_way(void **state)
 {
         struct fixture *f = *state;
-        char path[256];
+        char path[PATH_BYTES];
 
         leave(f, CLOCK + 1);
         path_of_file(f, path);
         strcat(path, ".new");
-        close(open(path, O_WRONLY | O_CREAT, 0400));
+        file_put(path, "", 0);
         start(f, CLOCK);
         assert_int_equal(bound(f), CLOCK + 10 * SECOND);
-        assert_int_equal(count_files(f->folder), 1);
+        assert_int_equal(folder_count(f->folder), 1);
 }
 
 static void when_there_is_no_place_for_it_the_clock_carries(void **state)
 {
         struct fixture *f = *state;
-        char under_a_file[256], *long_path = malloc(6000);
+        char under_a_file[PATH_BYTES + 16], *long_path = malloc(6000);
 
         leave(f, CLOCK);
         path_of_file(f, under_a_file);
@@ -562,7 +495,6 @@ int main(void)
                 STATE_TEST(a_far_future_is_minded_but_the_end_of_all_numbers_is_not),
                 STATE_TEST(a_clock_beyond_its_limit_does_not_use_up_the_numbers),
                 STATE_TEST(whatever_else_bears_its_name_is_left_alone),
-                STATE_TEST(a_folder_is_not_found_by_a_link_nor_used_when_open_to_others),
                 STATE_TEST(what_a_killed_writer_left_is_in_nobodys_way),
                 STATE_TEST(when_there_is_no_place_for_it_the_clock_carries),
                 STATE_TEST(a_disk_that_hangs_holds_for_a_moment_only),

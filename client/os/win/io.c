@@ -1,8 +1,12 @@
 /*
  * A connection on Windows. Pipes cannot be polled, so one read is always under way into a buffer of ours, and what is sent is copied into another that the
- * system writes. Both set one event when they end, the one that a loop waits for. Whether an operation has ended is told by its own OVERLAPPED,
+ * system writes. When they end one event is set, the one that a loop waits for. Whether an operation has ended is told by its own OVERLAPPED,
  * never by the event: that says only that a look is worth while. So it may be set for nothing, but must never be clear while something waits to be taken;
  * hence it is cleared before each look.
+ *
+ * A session may go from thread to thread, but what a thread has begun is cancelled when that thread ends. A read is begun again then. Of a write nobody can tell
+ * how much of it has gone, so it must not belong to a thread: that is so when its file has a completion port and it has no event. Hardly any write has to wait;
+ * for one that does a thread of the system's pool waits at the port, and sets the event.
  */
 #include "internal.h"
 #include "pipe.h"
@@ -13,7 +17,9 @@
 #include <string.h>
 
 struct os_io {
-        HANDLE event;
+        HANDLE event, port;
+        PTP_WORK waiter;        /* submitted once for each write that has to wait; NULL before the first, for the pool has threads as soon as it is used */
+        HANDLE ported;          /* the pipe that belongs to the port, if one does */
         OVERLAPPED read, write;
         bool reading, writing;  /* begun and not looked at since it ended */
         bool full;              /* something was not sent because of the write under way */
@@ -38,11 +44,12 @@ int os_begin(struct portalock_session *s)
         if (io == NULL)
                 return -ENOMEM;
         io->event = CreateEventW(NULL, TRUE, FALSE, NULL);
-        if (io->event == NULL) {
-                free(io);
+        io->port = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 1);
+        s->io = io;
+        if (io->event == NULL || io->port == NULL) {
+                os_end(s);
                 return -ENOMEM;
         }
-        s->io = io;
         return 0;
 }
 
@@ -51,7 +58,12 @@ void os_end(struct portalock_session *s)
         if (s->io == NULL)
                 return;
         os_hang_up(s);
-        CloseHandle(s->io->event);
+        if (s->io->waiter != NULL)
+                CloseThreadpoolWork(s->io->waiter);
+        if (s->io->port != NULL)
+                CloseHandle(s->io->port);
+        if (s->io->event != NULL)
+                CloseHandle(s->io->event);
         free(s->io);
         s->io = NULL;
 }
@@ -75,11 +87,50 @@ void os_wait(struct portalock_session *s, int64_t deadline_ms)
 
 /* ---- sending ---- */
 
-/* The beginning of a write has cleared the event, which a read may have set before. */
-static void remember_read(struct os_io *io)
+/* What is written at once is no news to the port. */
+static bool has_port(struct os_io *io, HANDLE pipe)
 {
-        if (io->reading && HasOverlappedIoCompleted(&io->read))
-                SetEvent(io->event);
+        if (io->ported == pipe)
+                return true;
+        if (CreateIoCompletionPort(pipe, io->port, 0, 0) == NULL || !SetFileCompletionNotificationModes(pipe, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS))
+                return false;
+        io->ported = pipe;
+        return true;
+}
+
+/* One write that had to wait. */
+static void await_write(const struct os_io *io)
+{
+        OVERLAPPED *ended;
+        ULONG_PTR key;
+        DWORD n;
+
+        (void)GetQueuedCompletionStatus(io->port, &n, &key, &ended, INFINITE);
+}
+
+/* On a thread of the pool. */
+static void CALLBACK on_pool(PTP_CALLBACK_INSTANCE instance, void *arg, PTP_WORK work)
+{
+        struct os_io *io = arg;
+
+        (void)instance;
+        (void)work;
+        await_write(io);
+        SetEvent(io->event);
+}
+
+/* False: the write is taken back. */
+static bool tell_when_written(struct os_io *io, HANDLE pipe)
+{
+        if (io->waiter == NULL)
+                io->waiter = CreateThreadpoolWork(on_pool, io, NULL);
+        if (io->waiter != NULL) {
+                SubmitThreadpoolWork(io->waiter);
+                return true;
+        }
+        CancelIoEx(pipe, &io->write);
+        await_write(io);
+        return false;
 }
 
 int64_t os_send(struct portalock_session *s, const char *data, size_t len, int pass)
@@ -99,13 +150,16 @@ int64_t os_send(struct portalock_session *s, const char *data, size_t len, int p
         }
         io->sending = len < sizeof io->out ? len : sizeof io->out;
         memcpy(io->out, data, io->sending);
-        io->write = (OVERLAPPED){.hEvent = io->event};
-        if (WriteFile(pipe, io->out, (DWORD)io->sending, NULL, &io->write))
-                ResetEvent(io->event);  /* done already, which has set the event and is no news */
-        else if (GetLastError() != ERROR_IO_PENDING)
+        io->write = (OVERLAPPED){0};
+        if (!has_port(io, pipe))
                 return -EPIPE;
+        if (!WriteFile(pipe, io->out, (DWORD)io->sending, NULL, &io->write)) {
+                if (GetLastError() != ERROR_IO_PENDING)
+                        return -EPIPE;
+                if (!tell_when_written(io, pipe))
+                        return -EPIPE;
+        }
         io->writing = true;
-        remember_read(io);
         return (int64_t)io->sending;
 }
 
@@ -122,7 +176,7 @@ static void remember_write(struct os_io *io)
 static bool begin_read(struct os_io *io, HANDLE pipe)
 {
         io->have = io->taken = 0;
-        io->read = (OVERLAPPED){.hEvent = io->event};   /* which this clears */
+        io->read = (OVERLAPPED){.hEvent = (HANDLE)((ULONG_PTR)io->event | 1)};  /* cleared by this; the lowest bit says that the port need not know */
         io->reading = ReadFile(pipe, io->in, sizeof io->in, NULL, &io->read) || GetLastError() == ERROR_IO_PENDING;
         return io->reading;
 }
@@ -176,12 +230,12 @@ int64_t os_read_report(struct portalock_session *s, char *data, size_t len)
 
 /* ---- the end ---- */
 
-/* The system must have let go of `operation` and its buffer. */
-static void await_end(struct os_io *io, const OVERLAPPED *operation)
+/* The system must have let go of it and its buffer. */
+static void await_read(struct os_io *io)
 {
         for (;;) {
                 ResetEvent(io->event);
-                if (HasOverlappedIoCompleted(operation))
+                if (HasOverlappedIoCompleted(&io->read))
                         return;
                 WaitForSingleObject(io->event, INFINITE);
         }
@@ -193,11 +247,12 @@ static void close_pipe(struct os_io *io, int *fd)
                 return;
         CancelIoEx(pl_int_handle(*fd), NULL);
         if (io->reading)
-                await_end(io, &io->read);
-        if (io->writing)
-                await_end(io, &io->write);
+                await_read(io);
+        if (io->waiter != NULL)
+                WaitForThreadpoolWorkCallbacks(io->waiter, FALSE);      /* writes that had to wait; none else is under way */
         CloseHandle(pl_int_handle(*fd));
         *fd = -1;
+        io->ported = NULL;
         io->reading = io->writing = io->full = false;
         io->have = io->taken = 0;
         ResetEvent(io->event);

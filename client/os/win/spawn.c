@@ -47,36 +47,69 @@ static bool find_beside(HMODULE module, wchar_t *out)
         return false;
 }
 
-/* PORTALOCKD; beside this DLL, beside the program; by PATH, but not in the current folder, where anybody may have put something. */
+/* With a drive or a share: what PATH has beside such folders ("", ".", names) leads to wherever the program stands, where anybody may have put something. */
+static bool is_absolute(const wchar_t *folder, size_t len)
+{
+        bool has_drive = len >= 3 && folder[1] == L':' && (folder[2] == L'\\' || folder[2] == L'/');
+
+        return has_drive || (len >= 3 && (folder[0] == L'\\' || folder[0] == L'/') && folder[1] == folder[0]);
+}
+
+/* In one folder of PATH; it may stand in quotes. */
+static bool find_in(const wchar_t *folder, size_t len, wchar_t *out)
+{
+        static const wchar_t name[] = L"\\portalockd.exe";
+
+        if (len >= 2 && folder[0] == L'"' && folder[len - 1] == L'"') {
+                folder++;
+                len -= 2;
+        }
+        if (!is_absolute(folder, len) || len + sizeof name / sizeof name[0] > PATH_UNITS)
+                return false;
+        wmemcpy(out, folder, len);
+        wcscpy(out + len, name);
+        return is_program(out);
+}
+
+static bool find_by_path(wchar_t *out)
+{
+        wchar_t *path = malloc(PATH_UNITS * sizeof *path);
+        DWORD size = path != NULL ? GetEnvironmentVariableW(L"PATH", path, PATH_UNITS) : 0;
+        const wchar_t *at = path;
+        bool found = false;
+        size_t len;
+
+        while (size > 0 && size < PATH_UNITS && !found) {
+                len = wcscspn(at, L";");
+                found = find_in(at, len, out);
+                if (at[len] == L'\0')
+                        break;
+                at += len + 1;
+        }
+        free(path);
+        return found;
+}
+
+/* PORTALOCKD; beside this DLL, beside the program; by PATH. */
 static bool find_program(wchar_t *out)
 {
         static const wchar_t of_ours = L'\0';
         DWORD len = GetEnvironmentVariableW(L"PORTALOCKD", out, PATH_UNITS);
         HMODULE self = NULL;
-        wchar_t *path;
-        bool found;
 
         if (len > 0)
                 return len < PATH_UNITS;
         GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT, (LPCWSTR)&of_ours, &self);
-        if (find_beside(self, out) || find_beside(NULL, out))
-                return true;
-        path = malloc(PATH_UNITS * sizeof *path);
-        if (path == NULL)
-                return false;
-        len = GetEnvironmentVariableW(L"PATH", path, PATH_UNITS);
-        found = len > 0 && len < PATH_UNITS && (len = SearchPathW(path, L"portalockd.exe", NULL, PATH_UNITS, out, NULL)) > 0 && len < PATH_UNITS;
-        free(path);
-        return found;
+        return find_beside(self, out) || find_beside(NULL, out) || find_by_path(out);
 }
 
 /* ---- what it is given ---- */
 
-/* *ours: its end for reading, overlapped, which a pipe of CreatePipe() is not; *theirs: the other one, to be inherited. */
+/* *ours: its end for reading, overlapped, which a pipe of CreatePipe() is not; *theirs: the other one. */
 static bool make_report(HANDLE *ours, HANDLE *theirs)
 {
         PSECURITY_DESCRIPTOR sd = pl_owner_only();
-        SECURITY_ATTRIBUTES mine = {.nLength = sizeof mine, .lpSecurityDescriptor = sd}, inherited = {.nLength = sizeof inherited, .bInheritHandle = TRUE};
+        SECURITY_ATTRIBUTES mine = {.nLength = sizeof mine, .lpSecurityDescriptor = sd};
         LARGE_INTEGER now;
         wchar_t name[80];
 
@@ -90,7 +123,7 @@ static bool make_report(HANDLE *ours, HANDLE *theirs)
         LocalFree(sd);
         if (*ours == INVALID_HANDLE_VALUE)
                 return false;
-        *theirs = CreateFileW(name, GENERIC_WRITE, 0, &inherited, OPEN_EXISTING, SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL);
+        *theirs = CreateFileW(name, GENERIC_WRITE, 0, NULL, OPEN_EXISTING, SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL);
         if (*theirs != INVALID_HANDLE_VALUE)
                 return true;
         CloseHandle(*ours);
@@ -115,6 +148,18 @@ static wchar_t *command_line(const wchar_t *program, const char *address, HANDLE
                 return c.text;
         free(c.text);
         return NULL;
+}
+
+/*
+ * They must be inheritable, but for no longer than this takes: any other thread may start a program meanwhile, to which they are not ours to give. (Should it do so all
+ * the same, and inherit everything, an end of the report comes when that program has ended, or the client's patience.)
+ */
+static void set_inherited(const HANDLE handles[2], bool inherited)
+{
+        size_t i;
+
+        for (i = 0; i < 2; i++)
+                SetHandleInformation(handles[i], HANDLE_FLAG_INHERIT, inherited ? HANDLE_FLAG_INHERIT : 0);
 }
 
 static BOOL create(const wchar_t *program, wchar_t *line, STARTUPINFOEXW *startup, const wchar_t *folder, PROCESS_INFORMATION *process)
@@ -145,6 +190,7 @@ static DWORD run(const wchar_t *program, wchar_t *line, HANDLE null, HANDLE repo
         startup.lpAttributeList = malloc(size);
         if (startup.lpAttributeList == NULL || !InitializeProcThreadAttributeList(startup.lpAttributeList, 1, 0, &size))
                 goto out;
+        set_inherited(inherited, true);
         if (UpdateProcThreadAttribute(startup.lpAttributeList, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, inherited, sizeof inherited, NULL, NULL) &&
             create(program, line, &startup, folder, &process)) {
                 CloseHandle(process.hThread);
@@ -153,6 +199,7 @@ static DWORD run(const wchar_t *program, wchar_t *line, HANDLE null, HANDLE repo
         } else {
                 error = GetLastError();
         }
+        set_inherited(inherited, false);
         DeleteProcThreadAttributeList(startup.lpAttributeList);
 out:
         free(startup.lpAttributeList);
@@ -161,14 +208,13 @@ out:
 
 static DWORD start(const struct portalock_session *s, const wchar_t *program, HANDLE report)
 {
-        SECURITY_ATTRIBUTES inherited = {.nLength = sizeof inherited, .bInheritHandle = TRUE};
         wchar_t *line = command_line(program, s->address.path, report);
         DWORD error;
         HANDLE null;
 
         if (line == NULL)
                 return ERROR_OUTOFMEMORY;
-        null = CreateFileW(L"NUL", GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, &inherited, OPEN_EXISTING, 0, NULL);
+        null = CreateFileW(L"NUL", GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL, OPEN_EXISTING, 0, NULL);
         error = null != INVALID_HANDLE_VALUE ? run(program, line, null, report) : GetLastError();
         if (null != INVALID_HANDLE_VALUE)
                 CloseHandle(null);

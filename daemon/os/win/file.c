@@ -81,7 +81,8 @@ static wchar_t *full_name(const wchar_t *path)
                 free(out);
                 return NULL;
         }
-        if (wcsncmp(full, L"\\\\.\\", 4) == 0) {        /* NUL, COM1 and their like, in whatever folder they are named: \\?\ would make them files */
+        /* NUL, COM1 and their like, in whatever folder they are named, which \\?\ would make files; and what was given as //?/ and is complete. */
+        if (wcsncmp(full, L"\\\\.\\", 4) == 0 || wcsncmp(full, LONG_PREFIX, 4) == 0) {
                 wcscpy(out, full);
         } else if (wcsncmp(full, L"\\\\", 2) == 0) {
                 wcscpy(out, LONG_UNC);

@@ -165,12 +165,9 @@ void oslock_downgrade(int fd)
 {
         if (bears(fd) != OSLOCK_EX)
                 return;
-        if (lock(fd, OSLOCK_SH) == 0) {
+        /* Should the system ever refuse it, the exclusive lock stays: too much keeps some out who might come in, a gap would let in who must not. */
+        if (lock(fd, OSLOCK_SH) == 0)
                 unlock(fd);
-        } else {        /* of no system known; with a gap, then */
-                unlock(fd);
-                (void)lock(fd, OSLOCK_SH);
-        }
         remember(fd, OSLOCK_SH);
 }
 

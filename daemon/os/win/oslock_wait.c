@@ -3,6 +3,8 @@
  * tried again and again: after 1, 2, 4, 8 and then every 16 ms, and not all in step. The table lets the head of each queue wait and nobody else, so this
  * costs as much as there are files that outsiders hold while somebody waits.
  *
+ * The system's clock ticks every 15.6 ms unless somebody asks for more, and no wait ends between two ticks; while anybody waits here it is asked for more.
+ *
  * The waits hang on a wheel, by the millisecond of their next try: that costs the same for one and for thousands.
  */
 #include "oslock.h"
@@ -11,6 +13,8 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <uv.h>
+#include <windows.h>
+#include <timeapi.h>
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
@@ -47,6 +51,7 @@ struct oslock_pool {
         uint64_t turned_ms;             /* all spokes up to this time have been served */
         size_t due;
         unsigned random;
+        bool fine;                      /* the system's clock ticks every millisecond for us */
         uint64_t total, tries;
         oslock_done *done;
         oslock_try_elsewhere *elsewhere;
@@ -99,6 +104,18 @@ static void take_off(struct oslock_pool *p, struct wait *w)
         p->due--;
 }
 
+/* As long as somebody waits. */
+static void set_clock(struct oslock_pool *p)
+{
+        bool fine = p->waits != NULL;
+
+        if (fine && !p->fine)
+                timeBeginPeriod(1);
+        else if (!fine && p->fine)
+                timeEndPeriod(1);
+        p->fine = fine;
+}
+
 /* ---- answers: by the loop, for somebody who asks may be on the stack ---- */
 
 static void on_idle(uv_idle_t *idle)
@@ -112,6 +129,7 @@ static void on_idle(uv_idle_t *idle)
                 p->done(p->arg, w->op, w->result, w->error);
                 free(w);
         }
+        set_clock(p);
         uv_idle_stop(idle);
 }
 
@@ -231,6 +249,7 @@ void oslock_pool_destroy(struct oslock_pool *p)
                 HASH_DELETE(hh, p->waits, w);
                 free(w);
         }
+        set_clock(p);
         uv_close((uv_handle_t *)&p->timer, on_closed);
         uv_close((uv_handle_t *)&p->idle, on_closed);
 }
@@ -250,6 +269,7 @@ int oslock_wait(struct oslock_pool *p, uint64_t op, int fd, enum oslock_mode mod
         }
         put_off(p, w);
         set_timer(p);
+        set_clock(p);
         p->total++;
         return 0;
 }

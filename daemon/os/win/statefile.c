@@ -16,15 +16,33 @@
 
 #define FULL_BYTES (STATEFILE_PATH_MAX + 80)
 
-static bool set_place(struct statefile *f, const wchar_t *given, const char *below)
+static bool is_separator(char c)
 {
-        char *narrow = pl_narrow(given);
+        return c == '\\' || c == '/';
+}
+
+/* So much of a path as its parent is, with what separates it. */
+static size_t parent_of(const char *path)
+{
+        size_t len = strlen(path);
+
+        while (len > 0 && is_separator(path[len - 1]))
+                len--;
+        while (len > 0 && !is_separator(path[len - 1]))
+                len--;
+        return len;
+}
+
+/* `made`: the variable's folder, too, when it is missing. */
+static bool set_place(struct statefile *f, const wchar_t *variable, bool made)
+{
+        char *narrow = pl_narrow(variable);
         int n;
 
         if (narrow == NULL)
                 return false;
-        n = snprintf(f->folder, sizeof f->folder, "%s%s", narrow, below);
-        f->given = strlen(narrow);
+        n = snprintf(f->folder, sizeof f->folder, "%s\\portalock", narrow);
+        f->given = made ? parent_of(narrow) : strlen(narrow);
         free(narrow);
         return n > 0 && (size_t)n < sizeof f->folder;
 }
@@ -40,14 +58,12 @@ bool statefile_place(struct statefile *f, const char *given, bool system)
 
         (void)system;   /* there is no such daemon here */
         if (given != NULL) {
-                f->given = strlen(given);
-                while (f->given > 0 && given[f->given - 1] != '\\' && given[f->given - 1] != '/')
-                        f->given--;
+                f->given = parent_of(given);
                 return (size_t)snprintf(f->folder, sizeof f->folder, "%s", given) < sizeof f->folder;
         }
         if (is_absolute(state))
-                return set_place(f, state, "\\portalock");
-        return is_absolute(local) && set_place(f, local, "\\portalock");
+                return set_place(f, state, true);
+        return is_absolute(local) && set_place(f, local, false);
 }
 
 static int failed(const char **step, const char *what)
@@ -64,25 +80,35 @@ static wchar_t *wide_name(const struct statefile *f, const char *tail)
         return pl_wide(full);
 }
 
-/* Whatever is missing, the last but one included if `given` is the root of XDG_STATE_HOME. */
-static int make_folders(const struct statefile *f, const char **step)
+static int make_folder(const char *path, const char **step)
 {
-        wchar_t *path = pl_wide(f->folder), *end = path, kept;
+        wchar_t *name = pl_wide(path);
         int r = 0;
 
-        if (path == NULL) {
+        if (name == NULL) {
                 *step = "name the folder";
                 return -errno;
         }
-        while (r == 0 && *end != L'\0') {
-                end += wcscspn(end + 1, L"\\/") + 1;
-                kept = *end;
-                *end = L'\0';
-                if (!CreateDirectoryW(path, NULL) && GetFileAttributesW(path) == INVALID_FILE_ATTRIBUTES)
-                        r = kept == L'\0' ? failed(step, "create the folder") : 0;      /* of \\server\share no part is a folder */
-                *end = kept;
+        if (!CreateDirectoryW(name, NULL) && GetLastError() != ERROR_ALREADY_EXISTS)
+                r = failed(step, "mkdir");
+        free(name);
+        return r;
+}
+
+/* Those below what was given. */
+static int make_folders(const struct statefile *f, const char **step)
+{
+        char path[STATEFILE_PATH_MAX];
+        size_t end = f->given;
+        int r = 0;
+
+        while (r == 0 && f->folder[end] != '\0') {
+                end += strspn(f->folder + end, "\\/");
+                end += strcspn(f->folder + end, "\\/");
+                memcpy(path, f->folder, end);
+                path[end] = '\0';
+                r = make_folder(path, step);
         }
-        free(path);
         return r;
 }
 

@@ -1,6 +1,6 @@
 /*
  * Named pipes. Their names are one space for the whole machine, so whoever comes first has one: the daemon's mutex makes it the only one of its user,
- * FILE_FLAG_FIRST_PIPE_INSTANCE refuses a name that a stranger took before, and the client asks who serves it before it says anything.
+ * a name that a stranger took before is refused (first_instance()), and the client asks who serves it before it says anything.
  *
  * A handle travels as int: Windows promises that handles fit into 32 bits, and none is negative but INVALID_HANDLE_VALUE.
  */
@@ -170,6 +170,30 @@ HANDLE pl_pipe_instance(const wchar_t *name, bool first)
         return h;
 }
 
+/*
+ * The name's, when nobody has it. A client that has not let go of a daemon which was killed keeps the name alive, and with it the security that this daemon gave
+ * it: the security is the name's, not the instance's. Such a name is taken over, for our mutex says that its daemon is gone. A stranger's name has
+ * the stranger's security, which is read back, whatever we asked for.
+ *
+ * What has our security was made by a program of this user (or by SYSTEM), who can make instances beside a living daemon's as well, and serve who comes
+ * to them; he could also do to our clients what he wants without a pipe.
+ */
+static HANDLE first_instance(const wchar_t *name)
+{
+        HANDLE h = pl_pipe_instance(name, true);
+
+        if (h == INVALID_HANDLE_VALUE && GetLastError() == ERROR_ACCESS_DENIED) {
+                h = pl_pipe_instance(name, false);
+                if (h == INVALID_HANDLE_VALUE)
+                        SetLastError(ERROR_ACCESS_DENIED);      /* whatever its maker allows us, the name is his */
+        }
+        if (h == INVALID_HANDLE_VALUE || pl_is_owner_only(h))
+                return h;
+        CloseHandle(h);
+        SetLastError(ERROR_ACCESS_DENIED);
+        return INVALID_HANDLE_VALUE;
+}
+
 int pl_address_bind(const struct pl_address *a, bool everybody)
 {
         wchar_t *name = pl_wide(a->path);
@@ -179,12 +203,11 @@ int pl_address_bind(const struct pl_address *a, bool everybody)
         (void)everybody;        /* never here: pl_address_find_system() has none */
         if (name == NULL)
                 return -errno;
-        h = pl_pipe_instance(name, true);
+        h = first_instance(name);
         error = GetLastError();
         free(name);
         if (h != INVALID_HANDLE_VALUE)
                 return pl_handle_int(h);
-        /* Our mutex says that no daemon of ours has it, so the name is a stranger's. */
         return error == ERROR_ACCESS_DENIED ? -EADDRINUSE : -pl_errno_of(error);
 }
 

@@ -27,5 +27,7 @@ bool pl_is_trusted(const union pl_sid *sid);
  * LocalFree() it; NULL with GetLastError().
  */
 PSECURITY_DESCRIPTOR pl_owner_only(void);
+/* Has this pipe or mutex exactly that security? Owner, list and label, as the system has them now. */
+bool pl_is_owner_only(HANDLE object);
 
 #endif

@@ -13,7 +13,7 @@ foreach(source ${sources})
         add_executable(${name} ${source} windows/client/process.c)
         target_link_libraries(${name} PRIVATE portalock PkgConfig::CMOCKA)
         add_test(NAME windows.${name} COMMAND ${name})
-        set_tests_properties(windows.${name} PROPERTIES TIMEOUT 120 LABELS windows ENVIRONMENT "${TEST_ENVIRONMENT}")
+        set_tests_properties(windows.${name} PROPERTIES TIMEOUT 120 LABELS windows ENVIRONMENT "${TEST_ENVIRONMENT};LOCKCTL=$<TARGET_FILE:lockctl>")
 endforeach()
 
 set(CLIENT_ENVIRONMENT ${TEST_ENVIRONMENT} WINE=${CMAKE_CROSSCOMPILING_EMULATOR} LOCKCTL=$<TARGET_FILE:lockctl> RECIPE=$<TARGET_FILE:recipe>

@@ -346,6 +346,47 @@ static void a_session_outlives_the_thread_that_made_it(void **state)
         portalock_disconnect(s);
 }
 
+struct flood {
+        portalock_session *session;
+        int wanted, answered;
+};
+
+/* Nobody reads the answers, so the daemon soon reads no more requests, and the last write is under way when the thread ends. */
+static DWORD WINAPI flood_in_thread(void *arg)
+{
+        struct flood *f = arg;
+        int i;
+
+        if (portalock_connect("flood", 0, &f->session) != 0)
+                return 1;
+        for (i = 0; i < f->wanted; i++)
+                if (portalock_call(f->session, "stats", NULL, count_answer, &f->answered) != 0)
+                        return 2;
+        return 0;
+}
+
+static void what_a_thread_has_begun_to_send_does_not_end_with_it(void **state)
+{
+        struct flood f = {.wanted = 5000};
+        DWORD code = 3;
+        HANDLE thread;
+
+        (void)state;
+        _putenv_s("PORTALOCK_RECONNECT_MS", "0");
+        thread = CreateThread(NULL, 0, flood_in_thread, &f, 0, NULL);
+        assert_int_equal(WaitForSingleObject(thread, 20000), WAIT_OBJECT_0);
+        assert_true(GetExitCodeThread(thread, &code));
+        assert_int_equal(code, 0);
+        CloseHandle(thread);
+        _putenv_s("PORTALOCK_RECONNECT_MS", "");
+        assert_true(f.answered < f.wanted);
+        while (f.answered < f.wanted) {
+                assert_int_equal(WaitForSingleObject(portalock_handle(f.session), 20000), WAIT_OBJECT_0);
+                assert_int_equal(portalock_process(f.session), 0);
+        }
+        portalock_disconnect(f.session);
+}
+
 /* ---- processes that end ---- */
 
 static void a_killed_holder_lets_the_next_one_in(void **state)
@@ -536,6 +577,7 @@ int main(int argc, char **argv)
                 cmocka_unit_test_setup_teardown(thousands_of_requests_at_once_are_all_answered, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_long_list_arrives, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_session_outlives_the_thread_that_made_it, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(what_a_thread_has_begun_to_send_does_not_end_with_it, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_killed_holder_lets_the_next_one_in, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_killed_waiter_is_forgotten, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(a_killed_daemon_takes_the_locks_along_and_says_so_at_once, set_up, tear_down),

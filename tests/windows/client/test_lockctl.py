@@ -87,12 +87,17 @@ class Run(Case):
             self.assertEqual((code, out), (want, ""), (name, err))
             self.assertEqual(err.count("\n"), 1, err)
         self.assertEqual(list(self.folder.iterdir()), [])
+        (self.folder / "sub").mkdir()
+        for variables in ({}, {"PORTALOCKD": "Z:\\nowhere.exe", "PORTALOCK_SOCKET": self.folder.name + "-none"}):
+            code, out, err = self.run_lockctl("run", "sub", ARGUMENTS, **variables)
+            self.assertEqual((code, out), (65, ""), err)
+            self.assertIn("sub: not a file that can be locked", err)
 
     def test_all_spellings_of_a_path_are_one_lock(self):
         self.hold()
         (self.folder / "sub").mkdir()
         full = windows_path(self.file)
-        spellings = ["F.LOCK", ".\\f.lock", "./f.lock", "sub\\..\\f.lock", full, full.replace("\\", "/"), "\\\\?\\" + full]
+        spellings = ["F.LOCK", ".\\f.lock", "./f.lock", "sub\\..\\f.lock", full, full.replace("\\", "/"), "\\\\?\\" + full, "//?/" + full]
         if full[1] == ":":
             spellings += [full[2:], full[:2] + "f.lock"]  # from the drive's root, from the drive's current folder
         for spelling in spellings:
@@ -172,6 +177,30 @@ class Commands(Case):
         self.assertEqual(self.run_lockctl("run", "-w", "20", "f.lock", ARGUMENTS)[0], 0)
         self.assertEqual(left.process.wait(20), 0)
         left.end_input()
+
+
+class Daemon(Case):
+    def found(self, path):
+        """Does a lockctl that has no daemon beside it find one by this PATH, from within the folder of one?"""
+        lockctl = self.folder / "alone" / "lockctl.exe"
+        if not lockctl.exists():
+            for name, source in ((lockctl, "LOCKCTL"), (self.folder / "portalockd.exe", "PORTALOCKD")):
+                name.parent.mkdir(exist_ok=True)
+                shutil.copy(os.environ[source], name)
+        line = f'set "PATH={path}"& set PORTALOCKD=& set PORTALOCK_SOCKET={self.folder.name}-found& alone\\lockctl.exe run --require-daemon f.lock "{ARGUMENTS}"'
+        code, _, err = self.run_lockctl("run", "other.lock", "-c", line)
+        if code == 0:
+            self.run_lockctl("stop", "--force", PORTALOCK_SOCKET=f"{self.folder.name}-found")
+        else:
+            self.assertIn("portalockd.exe is neither", err)
+        return code == 0
+
+    def test_it_is_found_by_whole_paths_alone(self):
+        here = windows_path(self.folder)
+        for path in ("", ";", ".", ";.;", "..\\", here[2:], here[:2] + "."):
+            self.assertFalse(self.found(path), path)
+        for path in (here, f'.;"{here}"', f";;{here}\\;x", here.replace("\\", "/")):
+            self.assertTrue(self.found(path), path)
 
 
 class Loss(Case):

@@ -116,7 +116,7 @@ class Built(unittest.TestCase):
         self.assertEqual(exported, named)
 
     def test_only_libraries_of_the_system_are_needed(self):
-        system = {"advapi32", "kernel32", "msvcrt", "user32", "shell32", "ole32", "psapi", "iphlpapi", "userenv", "ws2_32", "dbghelp"}
+        system = {"advapi32", "kernel32", "msvcrt", "user32", "shell32", "ole32", "psapi", "iphlpapi", "userenv", "ws2_32", "dbghelp", "winmm"}
         for path in (os.environ["PORTALOCK_DLL"], program("LOCKCTL"), os.environ["PORTALOCKD"]):
             needed = {name.lower().removesuffix(".dll") for name in re.findall(r"DLL Name: (\S+)", self.dump(path))}
             self.assertIn("kernel32", needed)

@@ -20,15 +20,14 @@
 struct fixture {
         char pipe[128];
         portalock_session *session;
-        char *user, *owner;     /* SIDs */
+        char *user;     /* its SID */
 };
 
-/* Our token's, and so the daemon's. LocalFree() it. */
-static char *own_sid(TOKEN_INFORMATION_CLASS which)
+/* Our user's, and so the daemon's. LocalFree() it. */
+static char *own_sid(void)
 {
         union {
                 TOKEN_USER user;
-                TOKEN_OWNER owner;
                 unsigned char bytes[sizeof(TOKEN_USER) + SID_BYTES];
         } info;
         HANDLE token;
@@ -36,9 +35,9 @@ static char *own_sid(TOKEN_INFORMATION_CLASS which)
         DWORD len;
 
         assert_true(OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &token));
-        assert_true(GetTokenInformation(token, which, &info, sizeof info, &len));
+        assert_true(GetTokenInformation(token, TokenUser, &info, sizeof info, &len));
         CloseHandle(token);
-        assert_true(ConvertSidToStringSidA(which == TokenUser ? info.user.User.Sid : info.owner.Owner, &text));
+        assert_true(ConvertSidToStringSidA(info.user.User.Sid, &text));
         return text;
 }
 
@@ -50,8 +49,7 @@ static int set_up(void **state)
         snprintf(f->pipe, sizeof f->pipe, "\\\\.\\pipe\\portalock-security-%lu", GetCurrentProcessId());
         SetEnvironmentVariableA("PORTALOCK_SOCKET", f->pipe);
         _putenv_s("PORTALOCK_SOCKET", f->pipe);
-        f->user = own_sid(TokenUser);
-        f->owner = own_sid(TokenOwner);
+        f->user = own_sid();
         assert_int_equal(portalock_connect("security", 0, &f->session), 0);     /* starts the daemon */
         *state = f;
         return 0;
@@ -66,7 +64,6 @@ static int tear_down(void **state)
                 free(json);
         portalock_disconnect(f->session);
         LocalFree(f->user);
-        LocalFree(f->owner);
         free(f);
         return 0;
 }
@@ -122,8 +119,7 @@ static void assert_owner_only(const struct fixture *f, HANDLE object)
         assert_true((control & SE_DACL_PROTECTED) != 0);
         snprintf(expected, sizeof expected, "D:P(D;;FA;;;NU)(A;;FA;;;SY)(A;;FA;;;%s)", f->user);
         assert_text(sd, DACL_SECURITY_INFORMATION, expected);
-        /* The user; for a program with an administrator's full rights that group; under Wine 8 the group of all users. */
-        snprintf(expected, sizeof expected, "O:%s", f->owner);
+        snprintf(expected, sizeof expected, "O:%s", f->user);
         assert_text(sd, OWNER_SECURITY_INFORMATION, expected);
         LocalFree(sd);
 }

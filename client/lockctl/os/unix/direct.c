@@ -153,3 +153,8 @@ char *os_absolute(const char *path)
         free(cwd);
         return out;
 }
+
+const char *os_error_text(int error)
+{
+        return strerror(error);
+}

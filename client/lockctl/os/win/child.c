@@ -14,6 +14,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#ifndef PROC_THREAD_ATTRIBUTE_JOB_LIST          /* for those who build for Windows 10 and no other */
+#define PROC_THREAD_ATTRIBUTE_JOB_LIST 0x0002000d
+#endif
+
 static struct {
         HANDLE job, process;
         DWORD id;
@@ -39,33 +43,95 @@ static HANDLE make_job(void)
         return NULL;
 }
 
-/* Ours, as they are: also a handle that whoever started us did not mean for others. */
-static HANDLE standard_handle(DWORD which)
+/* ---- what it is started with ---- */
+
+/* The system keeps pointers into it until the process is made. */
+struct start {
+        STARTUPINFOEXW info;
+        HANDLE inherited[3];
+        DWORD count;
+};
+
+/* Ours, as it is: also one that whoever started us did not mean for others. */
+static HANDLE give(struct start *s, DWORD which)
 {
         HANDLE h = GetStdHandle(which);
+        DWORD i;
 
-        if (h != NULL && h != INVALID_HANDLE_VALUE)
-                SetHandleInformation(h, HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT);
+        if (h == NULL || h == INVALID_HANDLE_VALUE || !SetHandleInformation(h, HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT))
+                return h;
+        for (i = 0; i < s->count && s->inherited[i] != h; i++)
+                ;
+        if (i == s->count)      /* the list takes each once */
+                s->inherited[s->count++] = h;
         return h;
+}
+
+/* These handles and no others; and it is born into the job, so that it cannot be left outside if we are killed. 0 or GetLastError(). */
+static DWORD prepare(struct start *s)
+{
+        SIZE_T size = 0;
+        DWORD error;
+
+        *s = (struct start){.info.StartupInfo = {.cb = sizeof s->info, .dwFlags = STARTF_USESTDHANDLES}};
+        s->info.StartupInfo.hStdInput = give(s, STD_INPUT_HANDLE);
+        s->info.StartupInfo.hStdOutput = give(s, STD_OUTPUT_HANDLE);
+        s->info.StartupInfo.hStdError = give(s, STD_ERROR_HANDLE);
+        InitializeProcThreadAttributeList(NULL, 2, 0, &size);
+        s->info.lpAttributeList = malloc(size);
+        if (s->info.lpAttributeList == NULL)
+                return ERROR_OUTOFMEMORY;
+        if (!InitializeProcThreadAttributeList(s->info.lpAttributeList, 2, 0, &size)) {
+                error = GetLastError();
+                free(s->info.lpAttributeList);
+                return error;
+        }
+        if (s->count > 0 &&
+            !UpdateProcThreadAttribute(s->info.lpAttributeList, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, s->inherited, s->count * sizeof s->inherited[0], NULL, NULL)) {
+                error = GetLastError();
+                DeleteProcThreadAttributeList(s->info.lpAttributeList);
+                free(s->info.lpAttributeList);
+                return error;
+        }
+        /* Not before Windows 10: then start() does it. */
+        (void)UpdateProcThreadAttribute(s->info.lpAttributeList, 0, PROC_THREAD_ATTRIBUTE_JOB_LIST, &command.job, sizeof command.job, NULL, NULL);
+        return ERROR_SUCCESS;
+}
+
+static DWORD create(const struct launch *l, PROCESS_INFORMATION *p)
+{
+        struct start s;
+        DWORD error = prepare(&s);
+
+        if (error != ERROR_SUCCESS)
+                return error;
+        if (!CreateProcessW(l->program, l->line, NULL, NULL, s.count > 0, CREATE_SUSPENDED | EXTENDED_STARTUPINFO_PRESENT, NULL, NULL, &s.info.StartupInfo, p))
+                error = GetLastError();
+        DeleteProcThreadAttributeList(s.info.lpAttributeList);
+        free(s.info.lpAttributeList);
+        return error;
+}
+
+static bool put_into_job(HANDLE process)
+{
+        BOOL is_there;
+
+        return (IsProcessInJob(process, command.job, &is_there) && is_there) || AssignProcessToJobObject(command.job, process);
 }
 
 /* It does not run before it is in the job. 0 or errno. */
 static int start(const struct launch *l)
 {
-        STARTUPINFOW startup = {.cb = sizeof startup, .dwFlags = STARTF_USESTDHANDLES};
         PROCESS_INFORMATION p;
         int error;
 
-        startup.hStdInput = standard_handle(STD_INPUT_HANDLE);
-        startup.hStdOutput = standard_handle(STD_OUTPUT_HANDLE);
-        startup.hStdError = standard_handle(STD_ERROR_HANDLE);
         console_is_ours(false);
-        if (!CreateProcessW(l->program, l->line, NULL, NULL, TRUE, CREATE_SUSPENDED, NULL, NULL, &startup, &p)) {
-                error = pl_errno_of(GetLastError());
+        error = pl_errno_of(create(l, &p));
+        if (error != 0) {
                 console_is_ours(true);
                 return error;
         }
-        if (!AssignProcessToJobObject(command.job, p.hProcess)) {
+        if (!put_into_job(p.hProcess)) {
                 error = pl_errno_of(GetLastError());
                 TerminateProcess(p.hProcess, 1);
                 CloseHandle(p.hThread);

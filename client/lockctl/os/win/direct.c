@@ -29,7 +29,10 @@ static int try_lock(HANDLE h, int flags)
         if (LockFileEx(h, how, 0, 1, 0, &at))
                 return 0;
         error = GetLastError();
-        return error == ERROR_LOCK_VIOLATION || error == ERROR_IO_PENDING ? EAGAIN : pl_errno_of(error);
+        if (error == ERROR_LOCK_VIOLATION || error == ERROR_IO_PENDING)
+                return EAGAIN;
+        /* The handle is ours and the range is right: then the system locks no such thing, a folder. */
+        return error == ERROR_INVALID_HANDLE || error == ERROR_INVALID_PARAMETER || error == ERROR_INVALID_FUNCTION ? ENOTSUP : pl_errno_of(error);
 }
 
 /* Until the lock is ours or `until_ms` (-1: never) is over. */
@@ -117,6 +120,12 @@ char *os_absolute(const char *path)
 bool os_is_open_call(const char *syscall)
 {
         return strcmp(syscall, "open") == 0 || strcmp(syscall, "CreateFileW") == 0;
+}
+
+/* The old C library has no words for most of POSIX' errors. This is the one that users meet: for folders, devices and streams. */
+const char *os_error_text(int error)
+{
+        return error == ENOTSUP ? "not a file that can be locked" : strerror(error);
 }
 
 /* ---- never asked: run refuses -u and --remove ---- */
