@@ -14,6 +14,8 @@ bool pl_is_finite(double value)
         return value >= -DBL_MAX && value <= DBL_MAX;
 }
 
+#define NUMBER_BYTES 64 /* cJSON reads only 63 bytes of a number and would go on in its middle */
+
 size_t pl_utf8_length(const unsigned char *s, size_t len)
 {
         unsigned low = 0x80, high = 0xbf;
@@ -41,6 +43,42 @@ size_t pl_utf8_length(const unsigned char *s, size_t len)
                 high = 0xbf;
         }
         return n;
+}
+
+/* Eight bytes at a time: in each lane the highest bit tells whether that byte is anything but plain. */
+#define LANES(byte) (UINT64_C(0x0101010101010101) * (byte))
+#define LOW LANES(0x7fu)
+
+static uint64_t zero_lanes(uint64_t v)
+{
+        return ~(((v & LOW) + LOW) | v | LOW);
+}
+
+static bool all_plain(uint64_t v)
+{
+        uint64_t controls = ~(v + LANES(0x60u));        /* 0x20 and above reach 0x80; those above 0x7f are found by `v` */
+
+        return (v & LANES(0x80u)) == 0 && (controls & LANES(0x80u)) == 0 && zero_lanes(v ^ LANES('"')) == 0 && zero_lanes(v ^ LANES('\\')) == 0;
+}
+
+static bool is_plain(unsigned char c)
+{
+        return c >= 0x20 && c <= 0x7f && c != '"' && c != '\\';
+}
+
+size_t pl_plain_length(const char *s, size_t len)
+{
+        size_t i = 0;
+        uint64_t v;
+
+        for (; len - i >= sizeof v; i += sizeof v) {
+                memcpy(&v, s + i, sizeof v);
+                if (!all_plain(v))
+                        break;
+        }
+        while (i < len && is_plain((unsigned char)s[i]))
+                i++;
+        return i;
 }
 
 /* The four hex digits at s; -1 when they are none. */
@@ -87,9 +125,13 @@ static size_t scan_string(const char *s, size_t len)
 {
         size_t i = 0, n;
 
-        while (i < len) {
-                unsigned char c = (unsigned char)s[i];
+        for (;;) {
+                unsigned char c;
 
+                i += pl_plain_length(s + i, len - i);
+                if (i == len)
+                        return 0;
+                c = (unsigned char)s[i];
                 if (c == '"')
                         return i + 1;
                 if (c < 0x20)
@@ -106,7 +148,6 @@ static size_t scan_string(const char *s, size_t len)
                         return 0;
                 i += n;
         }
-        return 0;
 }
 
 static size_t digits(const char *s, size_t len)
@@ -147,13 +188,13 @@ static bool is_whole(const char *s)
 /* Does a double keep it? Not 1e999, and neither 9007199254740990.5 nor 1e-999, whose doubles are integers. */
 static bool keeps(const char *s, size_t len)
 {
-        char copy[64], *point;
+        char copy[NUMBER_BYTES], *point;
         int64_t integer;
         double value;
         bool whole;
 
         if (len >= sizeof copy)
-                return false;   /* cJSON reads only 63 bytes of a number and would go on in its middle */
+                return false;
         memcpy(copy, s, len);
         copy[len] = '\0';
         whole = is_whole(copy);
@@ -175,6 +216,8 @@ static size_t scan_number(const char *s, size_t len)
         if (n == 0 || (n > 1 && s[i] == '0'))
                 return 0;
         i += n;
+        if ((i == len || (s[i] != '.' && s[i] != 'e' && s[i] != 'E')) && i < NUMBER_BYTES)
+                return i;       /* whole, and far from infinite */
         if (i < len && s[i] == '.') {
                 n = digits(s + i + 1, len - i - 1);
                 if (n == 0)

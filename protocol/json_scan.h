@@ -12,6 +12,9 @@ int pl_json_scan(const char *s, size_t len);
 /* Length of the UTF-8 sequence at s, 0 when it is none (no overlong forms, no surrogates, at most U+10FFFF). */
 size_t pl_utf8_length(const unsigned char *s, size_t len);
 
+/* How many bytes from s on are ASCII that stands for itself in a JSON string. */
+size_t pl_plain_length(const char *s, size_t len);
+
 /* False when it has a fraction or lies beyond +-PL_INTEGER_MAX. */
 bool pl_double_to_integer(double value, int64_t *out);
 

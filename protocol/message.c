@@ -173,9 +173,10 @@ void pl_fault_line_too_long(struct pl_fault *f)
 
 static void begin(struct pl_writer *w, struct pl_buf *b)
 {
-        *w = (struct pl_writer){.buf = b};
-        pl_write_open(w, NULL, '{');
-        pl_write_string(w, "jsonrpc", "2.0");
+        static const char start[] = "{\"jsonrpc\":\"2.0\"";
+
+        *w = (struct pl_writer){.buf = b, .comma = true};
+        pl_buf_append(b, start, sizeof start - 1);
 }
 
 static void end_line(struct pl_writer *w)
