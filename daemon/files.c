@@ -7,8 +7,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "hash.h"
 
 struct bearer {
         uint64_t id;
@@ -110,7 +109,7 @@ static struct file *get_file(struct files *f, const struct table_key *key)
 
         if (file != NULL)
                 return file;
-        file = calloc(1, sizeof *file);
+        file = zeroed(sizeof *file);
         if (file == NULL)
                 return NULL;
         file->key = *key;
@@ -130,7 +129,7 @@ static struct bearer *add_bearer(struct files *f, const struct table_key *key, i
 
         if (file == NULL)
                 return NULL;
-        b = calloc(1, sizeof *b);
+        b = zeroed(sizeof *b);
         if (b == NULL)
                 goto fail;
         b->id = ++f->last_id;
