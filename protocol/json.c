@@ -80,7 +80,7 @@ static bool few_doubled(const cJSON *first, const char **name)
 
         for (a = first; a != NULL; a = a->next) {
                 for (b = first; b != a; b = b->next) {
-                        if (a->string[0] != b->string[0] || strcmp(a->string, b->string) != 0)
+                        if (!pl_same_name(a->string, b->string))
                                 continue;
                         if (!doubled || strcmp(a->string, *name) < 0)
                                 *name = a->string;
@@ -148,7 +148,7 @@ const struct pl_json *pl_json_get(const struct pl_json *obj, const char *name)
         if (obj == NULL || (node(obj)->type & 0xff) != cJSON_Object)
                 return NULL;
         for (child = node(obj)->child; child != NULL; child = child->next) {
-                if (child->string[0] == name[0] && strcmp(child->string, name) == 0)
+                if (pl_same_name(child->string, name))
                         return wrap(child);
         }
         return NULL;
@@ -261,8 +261,16 @@ static size_t append_escaped(struct pl_buf *b, const char *value, size_t len)
 /* In quotes, with escapes. */
 static void append_string(struct pl_buf *b, const char *value)
 {
-        size_t len = strlen(value), i = 0, n;
+        size_t len = strlen(value), i = 0, n = pl_plain_length(value, len);
+        char *out = b->data + b->len;
 
+        if (n == len && len + 2 <= b->cap - b->len) {   /* nearly always */
+                out[0] = '"';
+                memcpy(out + 1, value, len);
+                out[len + 1] = '"';
+                b->len += len + 2;
+                return;
+        }
         append_char(b, '"');
         for (;;) {
                 n = pl_plain_length(value + i, len - i);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct pl_json;         /* a parsed node; the document owns it */
 
@@ -29,6 +30,12 @@ void pl_json_use_arena(bool on);
 
 enum pl_json_type { PL_JSON_NULL, PL_JSON_BOOL, PL_JSON_NUMBER, PL_JSON_STRING, PL_JSON_ARRAY, PL_JSON_OBJECT };
 enum pl_json_type pl_json_type(const struct pl_json *n);
+
+/* As strcmp(3) tells, but mostly by the first letter: names are compared several times for each request. */
+static inline bool pl_same_name(const char *a, const char *b)
+{
+        return a[0] == b[0] && strcmp(a, b) == 0;
+}
 
 /* Member of an object by exact name (case counts); NULL when absent or `obj` is no object. */
 const struct pl_json *pl_json_get(const struct pl_json *obj, const char *name);

@@ -45,42 +45,6 @@ size_t pl_utf8_length(const unsigned char *s, size_t len)
         return n;
 }
 
-/* Eight bytes at a time: in each lane the highest bit tells whether that byte is anything but plain. */
-#define LANES(byte) (UINT64_C(0x0101010101010101) * (byte))
-#define LOW LANES(0x7fu)
-
-static uint64_t zero_lanes(uint64_t v)
-{
-        return ~(((v & LOW) + LOW) | v | LOW);
-}
-
-static bool all_plain(uint64_t v)
-{
-        uint64_t controls = ~(v + LANES(0x60u));        /* 0x20 and above reach 0x80; those above 0x7f are found by `v` */
-
-        return (v & LANES(0x80u)) == 0 && (controls & LANES(0x80u)) == 0 && zero_lanes(v ^ LANES('"')) == 0 && zero_lanes(v ^ LANES('\\')) == 0;
-}
-
-static bool is_plain(unsigned char c)
-{
-        return c >= 0x20 && c <= 0x7f && c != '"' && c != '\\';
-}
-
-size_t pl_plain_length(const char *s, size_t len)
-{
-        size_t i = 0;
-        uint64_t v;
-
-        for (; len - i >= sizeof v; i += sizeof v) {
-                memcpy(&v, s + i, sizeof v);
-                if (!all_plain(v))
-                        break;
-        }
-        while (i < len && is_plain((unsigned char)s[i]))
-                i++;
-        return i;
-}
-
 /* The four hex digits at s; -1 when they are none. */
 static long hex4(const char *s, size_t len)
 {

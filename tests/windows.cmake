@@ -19,12 +19,12 @@ endfunction()
 
 foreach(label unit contract)
         file(GLOB sources CONFIGURE_DEPENDS ${label}/test_*.c)
-        list(FILTER sources EXCLUDE REGEX "test_(state|statefile)\\.c$")   # they play with Unix' folders and links
+        list(FILTER sources EXCLUDE REGEX "test_(state|statefile|transport)\\.c$")   # they play with Unix' folders, links and sockets
         foreach(source ${sources})
                 portalock_test(${source} ${label} 120)
         endforeach()
 endforeach()
-foreach(name test_frame test_json test_message test_reply test_table_memory)      # these fail every allocation in turn (support/starve.h)
+foreach(name test_frame test_json test_json_arena test_message test_reply test_table_memory)      # these fail every allocation in turn (support/starve.h)
         target_link_options(${name} PRIVATE -Wl,--wrap=malloc,--wrap=realloc,--wrap=calloc)
 endforeach()
 target_sources(test_lane PRIVATE ../daemon/lane.c ../daemon/os/win/thread.c)
