@@ -262,9 +262,10 @@ static size_t append_escaped(struct pl_buf *b, const char *value, size_t len)
 static void append_string(struct pl_buf *b, const char *value)
 {
         size_t len = strlen(value), i = 0, n = pl_plain_length(value, len);
-        char *out = b->data + b->len;
+        char *out;
 
         if (n == len && len + 2 <= b->cap - b->len) {   /* nearly always */
+                out = b->data + b->len;
                 out[0] = '"';
                 memcpy(out + 1, value, len);
                 out[len + 1] = '"';

@@ -56,7 +56,8 @@ static void fault_clear(struct pl_fault *f)
 {
         f->code = 0;
         f->id.kind = PL_ID_NONE;
-        f->member[0] = f->limit[0] = f->text[0] = '\0';
+        f->id.number = 0;
+        f->id.text[0] = f->member[0] = f->limit[0] = f->text[0] = '\0';
         f->supported = f->silent = f->took_fd = false;
 }
 
