@@ -13,8 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "hash.h"
 
 enum account_item {
         ACCOUNT_SESSIONS,

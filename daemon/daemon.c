@@ -3,6 +3,7 @@
 #include "daemon.h"
 
 #include "address.h"
+#include "json.h"
 #include "process.h"
 #include "wire.h"
 #include "server.h"
@@ -260,6 +261,7 @@ int daemon_run(const struct daemon_options *options)
         log_set_level(options->log_level);
         log_start();
         process_begin();
+        pl_json_use_arena(true);
         r = take_address(d);
         if (r != 0)
                 goto out;

@@ -352,9 +352,14 @@ void dispatch_carry_out(struct dispatch *d, struct client *c, struct incoming *i
 
 void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_t len)
 {
-        struct incoming in = {.fd = -1, .account = c->account, .since_ms = engine_now(d->engine)};
         enum pl_method method;
         struct pl_fault fault;
+        struct incoming in;     /* its request is filled by the decoder */
+
+        in.account = c->account;
+        in.since_ms = engine_now(d->engine);
+        in.has_fd = false;
+        in.fd = -1;
 
         if (pl_request_decode(line, len, &in.request, &fault) != 0) {
                 refuse_line(d, c, &fault);

@@ -82,7 +82,7 @@ static struct file *get_file(struct files *f, const struct table_key *key)
 
         if (file != NULL)
                 return file;
-        file = calloc(1, sizeof *file);
+        file = zeroed(sizeof *file);
         if (file == NULL)
                 return NULL;
         file->key = *key;
@@ -102,7 +102,7 @@ static struct bearer *add_bearer(struct files *f, const struct table_key *key, i
 
         if (file == NULL)
                 return NULL;
-        b = calloc(1, sizeof *b);
+        b = zeroed(sizeof *b);
         if (b == NULL)
                 goto fail;
         b->id = ++f->last_id;

@@ -4,11 +4,10 @@
 
 #include "files.h"
 
+#include "hash.h"
+
 #include <sys/queue.h>
 #include <uv.h>
-
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 struct bearer {
         uint64_t id;

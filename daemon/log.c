@@ -20,7 +20,7 @@ static struct {
 } sink;
 
 static const char *const names[] = {"error", "warning", "info", "debug"};
-static enum log_level threshold = LOG_INFO;
+enum log_level log_threshold = LOG_INFO;
 
 bool log_level_parse(const char *text, enum log_level *out)
 {
@@ -37,7 +37,7 @@ bool log_level_parse(const char *text, enum log_level *out)
 
 void log_set_level(enum log_level level)
 {
-        threshold = level;
+        log_threshold = level;
 }
 
 void log_start(void)
@@ -91,15 +91,13 @@ static bool say_dropped(void)
         return true;
 }
 
-void log_event(enum log_level level, const char *event, const char *format, ...)
+void log_write(enum log_level level, const char *event, const char *format, ...)
 {
         char line[LINE_BYTES];
         va_list args;
         size_t len;
         int n;
 
-        if (level > threshold)
-                return;
         len = begin_line(line, sizeof line, level, event);
         va_start(args, format);
         n = vsnprintf(line + len, sizeof line - len - 1, format, args);

@@ -26,8 +26,15 @@ void log_start(void);
 #define LOG_PRINTF(format_at, arguments_at)
 #endif
 
-/* `format` makes the key=value part; values that may hold spaces are quoted by log_quote(). */
-LOG_PRINTF(3, 4) void log_event(enum log_level level, const char *event, const char *format, ...);
+extern enum log_level log_threshold;    /* for log_event() alone */
+LOG_PRINTF(3, 4) void log_write(enum log_level level, const char *event, const char *format, ...);
+
+/* (level, event, format, ...): `format` makes the key=value part; values that may hold spaces are quoted by log_quote(). What is not logged is not evaluated. */
+#define log_event(level, ...)                                                                                                                                                  \
+        do {                                                                                                                                                                   \
+                if ((level) <= log_threshold)                                                                                                                                  \
+                        log_write(level, __VA_ARGS__);                                                                                                                         \
+        } while (0)
 
 /* `text` in double quotes, control characters and quotes escaped, cut at a bound. One of a few static buffers: use it within one log call. */
 const char *log_quote(const char *text);

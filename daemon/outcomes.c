@@ -39,14 +39,18 @@ static void reopen(struct dispatch *d, struct request *q, table_id lock)
 
 static void reply_granted(struct dispatch *d, struct request *q, const struct table_effect *fx)
 {
-        char path[PL_PATH_BYTES_MAX];
+        char found[PL_PATH_BYTES_MAX];
+        const char *path = q->label;
         struct pl_writer w;
 
-        snprintf(path, sizeof path, "%s", q->label);
-        if (!q->by_path && d->registry.everybody)
-                files_own_path(d->files, q->bearer, path, sizeof path);
-        else if (!q->by_path)
-                files_path(d->files, q->bearer, path, sizeof path);
+        if (!q->by_path) {
+                snprintf(found, sizeof found, "%s", q->label);  /* what it stays if nothing is found */
+                if (d->registry.everybody)
+                        files_own_path(d->files, q->bearer, found, sizeof found);
+                else
+                        files_path(d->files, q->bearer, found, sizeof found);
+                path = found;
+        }
         pl_reply_begin(&w, &d->out, &q->id);
         if (fx->lock != 0)
                 pl_write_integer(&w, "lock", (int64_t)fx->lock);

@@ -75,7 +75,7 @@ static struct stake *get_stake(struct registry *r, const struct client *c, struc
 {
         struct stake *s = find_stake(r, c, file);
 
-        if (s != NULL || (s = calloc(1, sizeof *s)) == NULL)
+        if (s != NULL || (s = zeroed(sizeof *s)) == NULL)
                 return s;
         s->key = stake_key(c, file);
         LIST_INIT(&s->grants);
@@ -125,7 +125,7 @@ bool registry_request_stake(struct registry *r, struct request *q)
 struct request *registry_request_add(struct registry *r, struct client *c, const struct pl_id *id, const char *label)
 {
         size_t len = strlen(label);
-        struct request *q = calloc(1, sizeof *q + len + 1);
+        struct request *q = zeroed(sizeof *q + len + 1);
 
         if (q == NULL)
                 return NULL;
@@ -259,7 +259,7 @@ static void label_remove(struct registry *r, struct grant *g)
 
 struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock)
 {
-        struct grant *g = calloc(1, sizeof *g + LABEL_PREFIX + strlen(q->label) + 1);
+        struct grant *g = zeroed(sizeof *g + LABEL_PREFIX + strlen(q->label) + 1);
         struct client *c = q->client;
 
         if (g == NULL)

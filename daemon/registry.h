@@ -12,8 +12,7 @@
 
 #include <sys/queue.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "hash.h"
 
 #include <sys/queue.h>
 

@@ -5,6 +5,7 @@
  */
 #include "json.h"
 
+#include "json_arena.h"
 #include "json_scan.h"
 
 #include <cjson/cJSON.h>
@@ -26,6 +27,16 @@ static struct pl_json *wrap(cJSON *n)
 
 /* ---- reading ---- */
 
+static bool in_arena;
+
+void pl_json_use_arena(bool on)
+{
+        cJSON_Hooks hooks = {.malloc_fn = json_arena_take, .free_fn = json_arena_give};
+
+        in_arena = on;
+        cJSON_InitHooks(in_arena ? &hooks : NULL);
+}
+
 int pl_json_parse(const char *line, size_t len, struct pl_json **out)
 {
         cJSON *root;
@@ -34,6 +45,10 @@ int pl_json_parse(const char *line, size_t len, struct pl_json **out)
         if (r != 0)
                 return r;
         root = cJSON_ParseWithLength(line, len);
+        if (in_arena && root != NULL)
+                json_arena_open();
+        else if (in_arena)
+                json_arena_close(false);
         if (root == NULL)
                 return -ENOMEM;         /* what is not JSON has been refused already */
         *out = wrap(root);
@@ -42,7 +57,12 @@ int pl_json_parse(const char *line, size_t len, struct pl_json **out)
 
 void pl_json_free(struct pl_json *root)
 {
-        cJSON_Delete(node(root));
+        if (root == NULL)
+                return;
+        if (!in_arena || json_arena_spilled())
+                cJSON_Delete(node(root));
+        if (in_arena)
+                json_arena_close(true);
 }
 
 static int by_text(const void *a, const void *b)
@@ -50,32 +70,56 @@ static int by_text(const void *a, const void *b)
         return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-int pl_json_doubled(const struct pl_json *obj, const char **name)
-{
-        const char *few[16], **names = few;
-        const cJSON *child;
-        size_t count = 0, i;
+/* Of so many members each is compared with each. */
+#define FEW_MEMBERS 16
 
-        if (!cJSON_IsObject(node(obj)))
-                return 0;
-        for (child = node(obj)->child; child != NULL; child = child->next)
-                count++;
-        if (count > sizeof few / sizeof few[0]) {
-                names = malloc(count * sizeof *names);
-                if (names == NULL)
-                        return -ENOMEM;
+static bool few_doubled(const cJSON *first, const char **name)
+{
+        const cJSON *a, *b;
+        bool doubled = false;
+
+        for (a = first; a != NULL; a = a->next) {
+                for (b = first; b != a; b = b->next) {
+                        if (!pl_same_name(a->string, b->string))
+                                continue;
+                        if (!doubled || strcmp(a->string, *name) < 0)
+                                *name = a->string;
+                        doubled = true;
+                }
         }
-        count = 0;
-        for (child = node(obj)->child; child != NULL; child = child->next)
-                names[count++] = child->string;
+        return doubled;
+}
+
+static int many_doubled(const cJSON *first, size_t count, const char **name)
+{
+        const char **names = malloc(count * sizeof *names);
+        const cJSON *child;
+        size_t i = 0;
+
+        if (names == NULL)
+                return -ENOMEM;
+        for (child = first; child != NULL; child = child->next)
+                names[i++] = child->string;
         qsort(names, count, sizeof *names, by_text);
         for (i = 1; i < count && strcmp(names[i - 1], names[i]) != 0; i++)
                 ;
         if (i < count)
                 *name = names[i];
-        if (names != few)
-                free(names);
+        free(names);
         return i < count;
+}
+
+int pl_json_doubled(const struct pl_json *obj, const char **name)
+{
+        const cJSON *first, *child;
+        size_t count = 0;
+
+        if (!cJSON_IsObject(node(obj)))
+                return 0;
+        first = node(obj)->child;
+        for (child = first; child != NULL; child = child->next)
+                count++;
+        return count <= FEW_MEMBERS ? few_doubled(first, name) : many_doubled(first, count, name);
 }
 
 enum pl_json_type pl_json_type(const struct pl_json *n)
@@ -99,7 +143,15 @@ enum pl_json_type pl_json_type(const struct pl_json *n)
 
 const struct pl_json *pl_json_get(const struct pl_json *obj, const char *name)
 {
-        return obj != NULL && cJSON_IsObject(node(obj)) ? wrap(cJSON_GetObjectItemCaseSensitive(node(obj), name)) : NULL;
+        cJSON *child;
+
+        if (obj == NULL || (node(obj)->type & 0xff) != cJSON_Object)
+                return NULL;
+        for (child = node(obj)->child; child != NULL; child = child->next) {
+                if (pl_same_name(child->string, name))
+                        return wrap(child);
+        }
+        return NULL;
 }
 
 const struct pl_json *pl_json_first(const struct pl_json *n)
@@ -146,25 +198,38 @@ void pl_buf_clear(struct pl_buf *b)
         memset(b, 0, sizeof *b);
 }
 
+static void grow(struct pl_buf *b, size_t len)
+{
+        size_t cap = b->cap == 0 ? 1024 : b->cap;
+        char *grown;
+
+        while (cap < b->len + len)
+                cap *= 2;
+        grown = realloc(b->data, cap);
+        if (grown == NULL) {
+                b->failed = true;
+                return;
+        }
+        b->data = grown;
+        b->cap = cap;
+}
+
 void pl_buf_append(struct pl_buf *b, const char *data, size_t len)
 {
-        if (b->len + len > b->cap) {
-                size_t cap = b->cap == 0 ? 1024 : b->cap;
-                char *grown;
-
-                while (cap < b->len + len)
-                        cap *= 2;
-                grown = realloc(b->data, cap);
-                if (grown == NULL) {
-                        b->failed = true;
-                        return;
-                }
-                b->data = grown;
-                b->cap = cap;
-        }
-        if (len > 0)
-                memcpy(b->data + b->len, data, len);    /* data is NULL after a failure */
+        if (len > b->cap - b->len)
+                grow(b, len);
+        if (len == 0 || len > b->cap - b->len)  /* data is NULL after a failure */
+                return;
+        memcpy(b->data + b->len, data, len);
         b->len += len;
+}
+
+static void append_char(struct pl_buf *b, char c)
+{
+        if (b->len < b->cap)
+                b->data[b->len++] = c;
+        else
+                pl_buf_append(b, &c, 1);
 }
 
 static void append_text(struct pl_writer *w, const char *text)
@@ -172,56 +237,74 @@ static void append_text(struct pl_writer *w, const char *text)
         pl_buf_append(w->buf, text, strlen(text));
 }
 
+/* The character at `value`, which cannot stand for itself: how many bytes of it were taken. */
+static size_t append_escaped(struct pl_buf *b, const char *value, size_t len)
+{
+        size_t n = pl_utf8_length((const unsigned char *)value, len);
+        unsigned char c = (unsigned char)*value;
+        char text[8];
+
+        if (n > 1) {
+                pl_buf_append(b, value, n);
+                return n;
+        }
+        if (n == 0)
+                snprintf(text, sizeof text, "\\\\x%02X", c);
+        else if (c == '"' || c == '\\')
+                snprintf(text, sizeof text, "\\%c", c);
+        else
+                snprintf(text, sizeof text, "\\u%04x", c);
+        pl_buf_append(b, text, strlen(text));
+        return 1;
+}
+
 /* In quotes, with escapes. */
 static void append_string(struct pl_buf *b, const char *value)
 {
-        size_t len = strlen(value), i = 0, plain = 0, n;
-        char text[8];
+        size_t len = strlen(value), i = 0, n = pl_plain_length(value, len);
+        char *out;
 
-        pl_buf_append(b, "\"", 1);
-        while (i < len) {
-                unsigned char c = (unsigned char)value[i];
-
-                n = pl_utf8_length((const unsigned char *)value + i, len - i);
-                if (n > 0 && c >= 0x20 && c != '"' && c != '\\') {
-                        i += n;
-                        continue;
-                }
-                pl_buf_append(b, value + plain, i - plain);
-                if (n == 0)
-                        snprintf(text, sizeof text, "\\\\x%02X", c);
-                else if (c == '"' || c == '\\')
-                        snprintf(text, sizeof text, "\\%c", c);
-                else
-                        snprintf(text, sizeof text, "\\u%04x", c);
-                pl_buf_append(b, text, strlen(text));
-                plain = ++i;
+        if (n == len && len + 2 <= b->cap - b->len) {   /* nearly always */
+                out = b->data + b->len;
+                out[0] = '"';
+                memcpy(out + 1, value, len);
+                out[len + 1] = '"';
+                b->len += len + 2;
+                return;
         }
-        pl_buf_append(b, value + plain, len - plain);
-        pl_buf_append(b, "\"", 1);
+        append_char(b, '"');
+        for (;;) {
+                n = pl_plain_length(value + i, len - i);
+                pl_buf_append(b, value + i, n);
+                i += n;
+                if (i == len)
+                        break;
+                i += append_escaped(b, value + i, len - i);
+        }
+        append_char(b, '"');
 }
 
 static void begin_value(struct pl_writer *w, const char *key)
 {
         if (w->comma)
-                pl_buf_append(w->buf, ",", 1);
+                append_char(w->buf, ',');
         w->comma = true;
         if (key == NULL)
                 return;
         append_string(w->buf, key);
-        pl_buf_append(w->buf, ":", 1);
+        append_char(w->buf, ':');
 }
 
 void pl_write_open(struct pl_writer *w, const char *key, char bracket)
 {
         begin_value(w, key);
-        pl_buf_append(w->buf, &bracket, 1);
+        append_char(w->buf, bracket);
         w->comma = false;
 }
 
 void pl_write_close(struct pl_writer *w, char bracket)
 {
-        pl_buf_append(w->buf, &bracket, 1);
+        append_char(w->buf, bracket);
         w->comma = true;
 }
 

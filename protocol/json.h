@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct pl_json;         /* a parsed node; the document owns it */
 
@@ -21,8 +22,20 @@ struct pl_json;         /* a parsed node; the document owns it */
 int pl_json_parse(const char *line, size_t len, struct pl_json **out);
 void pl_json_free(struct pl_json *root);
 
+/*
+ * Keep parsed documents in a block of their own from now on, or no more: faster, but for a program of one thread, and all other use of cJSON in it takes part.
+ * So it is for the daemon alone, never for the library, whose program is not ours. No document may be there when this is called.
+ */
+void pl_json_use_arena(bool on);
+
 enum pl_json_type { PL_JSON_NULL, PL_JSON_BOOL, PL_JSON_NUMBER, PL_JSON_STRING, PL_JSON_ARRAY, PL_JSON_OBJECT };
 enum pl_json_type pl_json_type(const struct pl_json *n);
+
+/* As strcmp(3) tells, but mostly by the first letter: names are compared several times for each request. */
+static inline bool pl_same_name(const char *a, const char *b)
+{
+        return a[0] == b[0] && strcmp(a, b) == 0;
+}
 
 /* Member of an object by exact name (case counts); NULL when absent or `obj` is no object. */
 const struct pl_json *pl_json_get(const struct pl_json *obj, const char *name);
@@ -32,7 +45,7 @@ const struct pl_json *pl_json_next(const struct pl_json *n);
 /* The name under which `n` stands in its object; NULL in an array. */
 const char *pl_json_key(const struct pl_json *n);
 
-/* 1: an object has a member twice, *name is its name; 0: there is none (or `obj` is no object); -ENOMEM. */
+/* 1: an object has a member twice, *name is its name (of several the first by the alphabet); 0: there is none (or `obj` is no object); -ENOMEM. */
 int pl_json_doubled(const struct pl_json *obj, const char **name);
 /* As text, to be freed with free(3); NULL when out of memory. */
 char *pl_json_print(const struct pl_json *n);

@@ -14,6 +14,8 @@ bool pl_is_finite(double value)
         return value >= -DBL_MAX && value <= DBL_MAX;
 }
 
+#define NUMBER_BYTES 64 /* cJSON reads only 63 bytes of a number and would go on in its middle */
+
 size_t pl_utf8_length(const unsigned char *s, size_t len)
 {
         unsigned low = 0x80, high = 0xbf;
@@ -87,9 +89,13 @@ static size_t scan_string(const char *s, size_t len)
 {
         size_t i = 0, n;
 
-        while (i < len) {
-                unsigned char c = (unsigned char)s[i];
+        for (;;) {
+                unsigned char c;
 
+                i += pl_plain_length(s + i, len - i);
+                if (i == len)
+                        return 0;
+                c = (unsigned char)s[i];
                 if (c == '"')
                         return i + 1;
                 if (c < 0x20)
@@ -106,7 +112,6 @@ static size_t scan_string(const char *s, size_t len)
                         return 0;
                 i += n;
         }
-        return 0;
 }
 
 static size_t digits(const char *s, size_t len)
@@ -147,13 +152,13 @@ static bool is_whole(const char *s)
 /* Does a double keep it? Not 1e999, and neither 9007199254740990.5 nor 1e-999, whose doubles are integers. */
 static bool keeps(const char *s, size_t len)
 {
-        char copy[64], *point;
+        char copy[NUMBER_BYTES], *point;
         int64_t integer;
         double value;
         bool whole;
 
         if (len >= sizeof copy)
-                return false;   /* cJSON reads only 63 bytes of a number and would go on in its middle */
+                return false;
         memcpy(copy, s, len);
         copy[len] = '\0';
         whole = is_whole(copy);
@@ -175,6 +180,8 @@ static size_t scan_number(const char *s, size_t len)
         if (n == 0 || (n > 1 && s[i] == '0'))
                 return 0;
         i += n;
+        if ((i == len || (s[i] != '.' && s[i] != 'e' && s[i] != 'E')) && i < NUMBER_BYTES)
+                return i;       /* whole, and far from infinite */
         if (i < len && s[i] == '.') {
                 n = digits(s + i + 1, len - i - 1);
                 if (n == 0)

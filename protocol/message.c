@@ -51,6 +51,16 @@ static void write_id(struct pl_writer *w, const struct pl_id *id)
 
 /* ---- requests ---- */
 
+/* Its texts are empty, not full of zeros: most requests have no fault. */
+static void fault_clear(struct pl_fault *f)
+{
+        f->code = 0;
+        f->id.kind = PL_ID_NONE;
+        f->id.number = 0;
+        f->id.text[0] = f->member[0] = f->limit[0] = f->text[0] = '\0';
+        f->supported = f->silent = f->took_fd = false;
+}
+
 static int fault_code(struct pl_fault *f, int code, const char *text)
 {
         f->code = code;
@@ -101,7 +111,7 @@ static int decode_envelope(const struct pl_json *doc, struct pl_request *out, co
         if (r > 0)
                 return fault_code(f, PL_E_INVALID_REQUEST, "a member of the request is there twice");
         for (n = pl_json_first(doc); n != NULL; n = pl_json_next(n)) {
-                for (i = 0; i < 4 && strcmp(known[i], pl_json_key(n)) != 0; i++)
+                for (i = 0; i < 4 && !pl_same_name(known[i], pl_json_key(n)); i++)
                         ;
                 if (i == 4)
                         return fault_code(f, PL_E_INVALID_REQUEST, "the request has a member other than jsonrpc, id, method, params");
@@ -138,7 +148,7 @@ int pl_request_decode(const char *line, size_t len, struct pl_request *out, stru
         int r;
 
         memset(out, 0, sizeof *out);
-        memset(fault, 0, sizeof *fault);
+        fault_clear(fault);
         r = pl_json_parse(line, len, &doc);
         if (r == -E2BIG) {
                 snprintf(fault->limit, sizeof fault->limit, "depth");
@@ -164,7 +174,7 @@ void pl_request_clear(struct pl_request *r)
 
 void pl_fault_line_too_long(struct pl_fault *f)
 {
-        memset(f, 0, sizeof *f);
+        fault_clear(f);
         snprintf(f->limit, sizeof f->limit, "line");
         fault_code(f, PL_E_PARSE_ERROR, "the line is longer than 65536 bytes");
 }
@@ -173,9 +183,10 @@ void pl_fault_line_too_long(struct pl_fault *f)
 
 static void begin(struct pl_writer *w, struct pl_buf *b)
 {
-        *w = (struct pl_writer){.buf = b};
-        pl_write_open(w, NULL, '{');
-        pl_write_string(w, "jsonrpc", "2.0");
+        static const char start[] = "{\"jsonrpc\":\"2.0\"";
+
+        *w = (struct pl_writer){.buf = b, .comma = true};
+        pl_buf_append(b, start, sizeof start - 1);
 }
 
 static void end_line(struct pl_writer *w)

@@ -119,7 +119,7 @@ static const char *unknown_member(const struct pl_json *p, const char *const *kn
         size_t i;
 
         for (n = pl_json_first(p); n != NULL; n = pl_json_next(n)) {
-                for (i = 0; known[i] != NULL && strcmp(known[i], pl_json_key(n)) != 0; i++)
+                for (i = 0; known[i] != NULL && !pl_same_name(known[i], pl_json_key(n)); i++)
                         ;
                 if (known[i] == NULL)
                         return pl_json_key(n);
@@ -292,7 +292,7 @@ int pl_method_find(const char *name)
         int i;
 
         for (i = 0; i < PL_METHOD_COUNT; i++) {
-                if (strcmp(methods[i].name, name) == 0)
+                if (pl_same_name(methods[i].name, name))
                         return i;
         }
         return -1;

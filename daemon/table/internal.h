@@ -7,8 +7,7 @@
 
 #include <sys/queue.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "hash.h"
 
 /* An open file description that a holder or a waiter refers to. */
 struct bearer {

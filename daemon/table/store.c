@@ -81,7 +81,7 @@ struct resource *store_resource(struct table *t, struct table_key key)
 
         if (r != NULL)
                 return r;
-        r = calloc(1, sizeof *r);
+        r = zeroed(sizeof *r);
         if (r == NULL || !slots_reserve(&t->resource_slots)) {
                 free(r);
                 return NULL;
@@ -115,7 +115,7 @@ struct bearer *store_bearer(struct table *t, uint64_t id, bool shared)
 
         HASH_FIND(hh, t->bearers, &id, sizeof id, b);
         if (b == NULL) {
-                b = calloc(1, sizeof *b);
+                b = zeroed(sizeof *b);
                 if (b == NULL)
                         return NULL;
                 b->id = id;
@@ -159,7 +159,7 @@ struct session_records *store_session(struct table *t, uint64_t id)
 
         if (s != NULL)
                 return s;
-        s = calloc(1, sizeof *s);
+        s = zeroed(sizeof *s);
         if (s == NULL)
                 return NULL;
         s->id = id;
@@ -353,10 +353,10 @@ struct request *store_request(struct table *t, struct resource *r, struct bearer
         if (s == NULL)
                 return NULL;
         s->count++;
-        q = calloc(1, sizeof *q);
+        q = zeroed(sizeof *q);
         if (q == NULL)
                 goto fail;
-        q->reserve = calloc(1, sizeof *q->reserve);
+        q->reserve = zeroed(sizeof *q->reserve);
         if (q->reserve == NULL || !slots_reserve(&t->request_slots) || !heap_reserve(t))
                 goto fail;
         q->resource = r;

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "json.h"
+#include "json_scan.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -347,6 +348,26 @@ static void nesting_ends_at_its_maximum(void **state)
         accepted(line); /* nor is a string */
 }
 
+/* It looks at eight bytes at a time: each byte is told from the others wherever it stands. */
+static void what_stands_for_itself_in_a_string_is_told_byte_by_byte(void **state)
+{
+        char text[24];
+        size_t at;
+        int c;
+
+        (void)state;
+        for (at = 0; at < sizeof text; at++) {
+                for (c = 0; c < 256; c++) {
+                        bool plain = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+
+                        memset(text, "\x7f ~"[c % 3], sizeof text);
+                        text[at] = (char)c;
+                        assert_int_equal(pl_plain_length(text, sizeof text), plain ? sizeof text : at);
+                        assert_int_equal(pl_plain_length(text, at), at);
+                }
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -366,6 +387,7 @@ int main(void)
                 cmocka_unit_test(a_number_of_more_than_63_bytes_is_refused),
                 cmocka_unit_test(a_point_is_a_point_in_every_locale),
                 cmocka_unit_test(nesting_ends_at_its_maximum),
+                cmocka_unit_test(what_stands_for_itself_in_a_string_is_told_byte_by_byte),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

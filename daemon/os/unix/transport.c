@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
@@ -22,7 +23,7 @@ const bool transport_passes_descriptors = true;
 
 struct transport {
         struct transport_group *group;
-        struct transport *dirty_next;
+        STAILQ_ENTRY(transport) of_dirty;
         uv_poll_t poll;
         const struct transport_events *events;
         void *arg;
@@ -36,7 +37,7 @@ struct transport {
 struct transport_group {
         uv_loop_t *loop;
         uv_prepare_t prepare;
-        struct transport *dirty;        /* something to write has come in this turn, or while all is held */
+        STAILQ_HEAD(, transport) dirty; /* something to write has come in this turn, or while all is held: in that order */
         bool held;
 };
 
@@ -47,8 +48,7 @@ static void mark(struct transport *t)
         if (t->dirty)
                 return;
         t->dirty = true;
-        t->dirty_next = t->group->dirty;
-        t->group->dirty = t;
+        STAILQ_INSERT_TAIL(&t->group->dirty, t, of_dirty);
 }
 
 static void poll_again(struct transport *t)
@@ -257,8 +257,9 @@ static void on_prepare(uv_prepare_t *prepare)
         struct transport_group *g = prepare->data;
         struct transport *t;
 
-        while (!g->held && (t = g->dirty) != NULL) {
-                g->dirty = t->dirty_next;
+        /* First come, first served: who is granted a lock by the unlock of another hears of it before that one gets his reply. */
+        while (!g->held && (t = STAILQ_FIRST(&g->dirty)) != NULL) {
+                STAILQ_REMOVE_HEAD(&g->dirty, of_dirty);
                 t->dirty = false;
                 if (t->lost || t->out_len == 0)
                         continue;
@@ -276,6 +277,7 @@ struct transport_group *transport_group_create(uv_loop_t *loop)
         if (g == NULL)
                 return NULL;
         g->loop = loop;
+        STAILQ_INIT(&g->dirty);
         uv_prepare_init(loop, &g->prepare);
         g->prepare.data = g;
         uv_prepare_start(&g->prepare, on_prepare);
@@ -334,17 +336,11 @@ static void transport_closed(uv_handle_t *handle)
 
 void transport_destroy(struct transport *t)
 {
-        struct transport **p;
-
         if (t == NULL || t->closing)
                 return;
         t->closing = true;
-        for (p = &t->group->dirty; t->dirty && *p != NULL; p = &(*p)->dirty_next) {
-                if (*p == t) {
-                        *p = t->dirty_next;
-                        break;
-                }
-        }
+        if (t->dirty)
+                STAILQ_REMOVE(&t->group->dirty, t, transport, of_dirty);
         uv_poll_stop(&t->poll);
         uv_close((uv_handle_t *)&t->poll, transport_closed);
         close(t->fd);
