@@ -421,7 +421,9 @@ bool dispatch_has_room(const struct dispatch *d, const struct client *c)
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
 {
         files_received(d->files, c->account, fd);
-        if (c->fd_count == PL_FDS_UNCLAIMED_MAX) {
+        if (c->fds == NULL)
+                c->fds = malloc(PL_FDS_UNCLAIMED_MAX * sizeof *c->fds);
+        if (c->fds == NULL || c->fd_count == PL_FDS_UNCLAIMED_MAX) {
                 files_discard(d->files, c->account, fd);
                 return false;
         }

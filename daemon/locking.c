@@ -19,7 +19,10 @@ bool locking_claim(struct client *c, int *fd)
                 return false;
         *fd = c->fds[c->fd_first];
         c->fd_first = (c->fd_first + 1) % PL_FDS_UNCLAIMED_MAX;
-        c->fd_count--;
+        if (--c->fd_count == 0) {
+                free(c->fds);
+                c->fds = NULL;
+        }
         return true;
 }
 

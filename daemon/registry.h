@@ -52,7 +52,8 @@ struct client {
         size_t deferred_count, deferred_fds;
         LIST_ENTRY(client) deferring;   /* of those that have deferred ones */
         char name[PL_CLIENT_BYTES_MAX + 1]; /* as it said in hello; "" if it did not */
-        int fds[PL_FDS_UNCLAIMED_MAX];  /* received, not yet claimed; oldest at fd_first, a ring. TRANSPORT_FD_HOLE: lost on the way */
+        int *fds;                       /* PL_FDS_UNCLAIMED_MAX of them: received, not yet claimed; oldest at fd_first, a ring. TRANSPORT_FD_HOLE: lost on
+                                           the way. NULL while there is none, as most of the time */
         size_t fd_first, fd_count;
         struct request *requests;       /* waiting, by their JSON-RPC id */
         struct request *waiting;        /* list of all that wait, those without id too */
