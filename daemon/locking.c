@@ -390,7 +390,7 @@ bool locking_withdraw(struct dispatch *d, struct request *q, int code)
 
 void locking_cancel(struct dispatch *d, struct client *c, const struct pl_request *r)
 {
-        struct request *q = registry_request_by_id(c, &r->cancel.id);
+        struct request *q = registry_request_by_id(&d->registry, c, &r->cancel.id);
         struct pl_writer w;
         bool cancelled;
 
