@@ -48,7 +48,7 @@ static const char *check_queue(const struct table *t, const struct resource *r)
                 /* With groups the one that was between them may have left. */
                 if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms && before->group == 0 && q->group == 0)
                         return "an older request stands behind a younger one";
-                if (q->deadline_ms <= t->now_ms)
+                if (q->deadline_ms <= t->now_ms && !t->late)
                         return "a deadline has passed and nobody was told";
                 if (q->upgrade == NULL && q->bearer->holders > 0 && !q->bearer->shared)
                         return "a bearer is queued behind its own waiters";

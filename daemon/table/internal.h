@@ -142,6 +142,7 @@ struct table {
         size_t cycle_count;     /* of this event */
         size_t visits;          /* what the searches of this event cost */
         struct table_counts counts;
+        bool late;              /* more were due than one EV_TIMER does: the rest waits for the next */
         /* While stepping. */
         struct table_effects *fx;
         int64_t now_ms;

@@ -417,8 +417,9 @@ static void timer(struct table *t)
 {
         struct resource *touched = NULL;
         struct request *q;
+        int n;
 
-        while (t->heap_count > 0 && request_due(q = t->heap[1]) <= t->now_ms) {
+        for (n = 0; n < TABLE_TIMEOUTS_MAX && t->heap_count > 0 && request_due(q = t->heap[1]) <= t->now_ms; n++) {
                 touch(&touched, q->resource);
                 if (q->deadline_ms <= t->now_ms) {
                         queue_answer(t, q, OUT_TIMED_OUT, 0);
@@ -427,6 +428,7 @@ static void timer(struct table *t)
                         heap_update(t, q);
                 }
         }
+        t->late = n == TABLE_TIMEOUTS_MAX;
         pump_touched(t, touched);
 }
 
