@@ -13,6 +13,11 @@ struct dispatch *dispatch_create(struct files *files, const struct dispatch_opti
 
         if (d == NULL)
                 return NULL;
+        if (!registry_init(&d->registry)) {
+                registry_clear(&d->registry);
+                free(d);
+                return NULL;
+        }
         d->files = files;
         d->options = *options;
         d->hooks = *hooks;
@@ -41,6 +46,7 @@ void dispatch_destroy(struct dispatch *d)
         kept_clear(&d->lists);
         kept_clear(&d->looked_up);
         pl_buf_clear(&d->out);
+        registry_clear(&d->registry);
         free(d);
 }
 
@@ -371,7 +377,7 @@ void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_
         /* Descriptors are claimed in the order of the lines, whenever these are carried out. */
         if (method == PL_LOCK && in.request.lock.fd)
                 in.has_fd = locking_claim(c, &in.fd);
-        if (in.request.id.kind != PL_ID_NONE && (registry_request_by_id(c, &in.request.id) != NULL || deferred_has(c, &in.request.id)))
+        if (in.request.id.kind != PL_ID_NONE && (registry_request_by_id(&d->registry, c, &in.request.id) != NULL || deferred_has(c, &in.request.id)))
                 dispatch_refuse(d, c, &in.request.id, PL_E_INVALID_REQUEST, "a request with this id is still waiting");
         else if (c->held_up && method != PL_PING && method != PL_CANCEL)
                 deferred_add(d, c, &in);
@@ -426,7 +432,9 @@ bool dispatch_has_room(const struct dispatch *d, const struct client *c)
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
 {
         files_received(d->files, c->account, fd);
-        if (c->fd_count == PL_FDS_UNCLAIMED_MAX) {
+        if (c->fds == NULL)
+                c->fds = malloc(PL_FDS_UNCLAIMED_MAX * sizeof *c->fds);
+        if (c->fds == NULL || c->fd_count == PL_FDS_UNCLAIMED_MAX) {
                 files_discard(d->files, c->account, fd);
                 return false;
         }
@@ -502,6 +510,8 @@ void dispatch_stop(struct dispatch *d, const char *by)
 {
         struct request *q;
         struct grant *g;
+        struct link *l;
+        size_t i;
 
         d->stopping = true;
         deferred_stop(d);
@@ -513,7 +523,7 @@ void dispatch_stop(struct dispatch *d, const char *by)
                 dispatch_refuse(d, q->client, &q->id, PL_E_SHUTTING_DOWN, NULL);
                 locking_forget(d, q);
         }
-        for (g = d->registry.grants; g != NULL; g = g->hh.next) {
+        CHAINS_FOREACH(g, &d->registry.grants, i, l, struct grant, by_lock) {
                 if (!g->by_path)
                         continue;
                 dispatch_tell_lost(d, g, by);

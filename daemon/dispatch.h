@@ -61,7 +61,7 @@ void dispatch_gone(struct client *c);
 void dispatch_long_line(struct dispatch *d, struct client *c);
 /* May a descriptor be received for it, as far as free ones go? */
 bool dispatch_has_room(const struct dispatch *d, const struct client *c);
-/* A descriptor arrived (or a hole). False: too many are unclaimed, the session must end; the descriptor is closed. */
+/* A descriptor arrived (or a hole). False: too many are unclaimed, or there is no memory: the session must end; the descriptor is closed. */
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd);
 /* The session is over: its requests and locks go. `c` is gone afterwards. */
 void dispatch_close(struct dispatch *d, struct client *c);

@@ -240,7 +240,8 @@ static void set_timer(struct engine *e)
         if (at == TABLE_NEVER)
                 uv_timer_stop(&e->timer);
         else
-                uv_timer_start(&e->timer, on_timer, at > engine_now(e) ? (uint64_t)(at - engine_now(e)) : 0, 0);
+                /* Never in this turn again: what is due already is the rest of a crowd, and others come first. */
+                uv_timer_start(&e->timer, on_timer, at > engine_now(e) ? (uint64_t)(at - engine_now(e)) : 1, 0);
 }
 
 static void drain(struct engine *e)

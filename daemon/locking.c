@@ -19,7 +19,10 @@ bool locking_claim(struct client *c, int *fd)
                 return false;
         *fd = c->fds[c->fd_first];
         c->fd_first = (c->fd_first + 1) % PL_FDS_UNCLAIMED_MAX;
-        c->fd_count--;
+        if (--c->fd_count == 0) {
+                free(c->fds);
+                c->fds = NULL;
+        }
         return true;
 }
 
@@ -392,7 +395,7 @@ bool locking_withdraw(struct dispatch *d, struct request *q, int code)
 
 void locking_cancel(struct dispatch *d, struct client *c, const struct pl_request *r)
 {
-        struct request *q = registry_request_by_id(c, &r->cancel.id);
+        struct request *q = registry_request_by_id(&d->registry, c, &r->cancel.id);
         struct pl_writer w;
         bool cancelled;
 

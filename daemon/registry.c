@@ -4,6 +4,70 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- what the indices go by ---- */
+
+#define REQUEST(l) chains_owner(l, struct request, by_cookie)
+#define BY_ID(l) chains_owner(l, struct request, by_id)
+#define GRANT(l) chains_owner(l, struct grant, by_lock)
+#define BY_LABEL(l) chains_owner(l, struct grant, by_label)
+
+static uint64_t text_hash(const char *text)
+{
+        size_t len = strlen(text);
+        unsigned hash;
+
+        HASH_JEN(text, len, hash);
+        return hash;
+}
+
+static uint64_t id_hash(const struct client *c, const struct pl_id *id)
+{
+        return chains_mix(chains_mix(c->id) ^ (id->kind == PL_ID_INTEGER ? (uint64_t)id->number : text_hash(id->text)));
+}
+
+static uint64_t label_hash(const struct client *c, int64_t handle, const char *label)
+{
+        return chains_mix(chains_mix(c->id ^ ((uint64_t)handle << 32)) ^ text_hash(label));
+}
+
+static uint64_t hash_of_request(const struct link *l)
+{
+        return chains_mix(REQUEST(l)->cookie);
+}
+
+static uint64_t hash_of_id(const struct link *l)
+{
+        return id_hash(BY_ID(l)->client, &BY_ID(l)->id);
+}
+
+static uint64_t hash_of_grant(const struct link *l)
+{
+        return chains_mix(GRANT(l)->lock);
+}
+
+static uint64_t hash_of_label(const struct link *l)
+{
+        const struct grant *g = BY_LABEL(l);
+
+        return label_hash(g->client, g->handle, g->label);
+}
+
+bool registry_init(struct registry *r)
+{
+        return chains_init(&r->requests, hash_of_request) && chains_init(&r->ids, hash_of_id) && chains_init(&r->grants, hash_of_grant) &&
+               chains_init(&r->labels, hash_of_label);
+}
+
+void registry_clear(struct registry *r)
+{
+        chains_clear(&r->requests);
+        chains_clear(&r->ids);
+        chains_clear(&r->grants);
+        chains_clear(&r->labels);
+}
+
+/* ---- clients ---- */
+
 struct client *registry_client(const struct registry *r, uint64_t id)
 {
         struct client *c;
@@ -127,26 +191,17 @@ struct request *registry_request_add(struct registry *r, struct client *c, const
         size_t len = strlen(label);
         struct request *q = zeroed(sizeof *q + len + 1);
 
-        if (q == NULL)
+        if (q == NULL || !chains_reserve(&r->requests, 1) || !chains_reserve(&r->ids, 1)) {
+                free(q);
                 return NULL;
+        }
         memcpy(q->label, label, len + 1);
         q->cookie = ++r->last_cookie;
         q->client = c;
         q->id = *id;
-        HASH_ADD(hh, r->requests, cookie, sizeof q->cookie, q);
-        if (q->hh.tbl == NULL) {
-                free(q);
-                return NULL;
-        }
-        if (id->kind != PL_ID_NONE) {
-                /* pl_id is filled from zero, so that equal ids have equal bytes. */
-                HASH_ADD(by_id, c->requests, id, sizeof q->id, q);
-                if (q->by_id.tbl == NULL) {
-                        HASH_DELETE(hh, r->requests, q);
-                        free(q);
-                        return NULL;
-                }
-        }
+        chains_add(&r->requests, &q->by_cookie);
+        if (id->kind != PL_ID_NONE)
+                chains_add(&r->ids, &q->by_id);
         c->request_count++;
         account_add(c->account, ACCOUNT_WAITING);
         q->next = c->waiting;
@@ -166,25 +221,29 @@ struct request *registry_request_add(struct registry *r, struct client *c, const
 
 struct request *registry_request(const struct registry *r, uint64_t cookie)
 {
-        struct request *q;
+        struct link *l;
 
-        HASH_FIND(hh, r->requests, &cookie, sizeof cookie, q);
-        return q;
+        for (l = chains_first(&r->requests, chains_mix(cookie)); l != NULL; l = chains_next(l))
+                if (REQUEST(l)->cookie == cookie)
+                        return REQUEST(l);
+        return NULL;
 }
 
-struct request *registry_request_by_id(const struct client *c, const struct pl_id *id)
+struct request *registry_request_by_id(const struct registry *r, const struct client *c, const struct pl_id *id)
 {
-        struct request *q;
+        struct link *l;
 
-        HASH_FIND(by_id, c->requests, id, sizeof *id, q);
-        return q;
+        for (l = chains_first(&r->ids, id_hash(c, id)); l != NULL; l = chains_next(l))
+                if (BY_ID(l)->client == c && pl_id_equal(&BY_ID(l)->id, id))
+                        return BY_ID(l);
+        return NULL;
 }
 
 void registry_request_remove(struct registry *r, struct request *q)
 {
-        HASH_DELETE(hh, r->requests, q);
+        chains_remove(&r->requests, &q->by_cookie);
         if (q->id.kind != PL_ID_NONE)
-                HASH_DELETE(by_id, q->client->requests, q);
+                chains_remove(&r->ids, &q->by_id);
         q->client->request_count--;
         account_remove(q->client->account, ACCOUNT_WAITING);
         leave_stake(r, q);
@@ -209,33 +268,17 @@ void registry_request_remove(struct registry *r, struct request *q)
 
 /* ---- grants ---- */
 
-#define LABEL_PREFIX (sizeof(uint64_t) + sizeof(int64_t))
-
-static size_t label_key(char *out, const struct client *c, int64_t handle, const char *label)
+/* Newest first: g takes the place of the one that was meant by its label until now. */
+static void label_add(struct registry *r, struct grant *g)
 {
-        size_t len = strlen(label);
+        struct grant *newest = registry_grant_by_label(r, g->client, g->handle, g->label);
 
-        memcpy(out, &c->id, sizeof c->id);
-        memcpy(out + sizeof c->id, &handle, sizeof handle);
-        memcpy(out + LABEL_PREFIX, label, len + 1);
-        return LABEL_PREFIX + len;
-}
-
-/* Newest first: g takes the place of the one that had its key. False when out of memory, with nothing changed. */
-static bool label_add(struct registry *r, struct grant *g)
-{
-        struct grant *newest;
-
-        HASH_FIND(by_label, r->labels, g->label_key, g->label_key_len, newest);
-        HASH_ADD_KEYPTR(by_label, r->labels, g->label_key, g->label_key_len, g);
-        if (g->by_label.tbl == NULL)
-                return false;
-        if (newest == NULL)
-                return true;
-        HASH_DELETE(by_label, r->labels, newest);
-        g->same_older = newest;
-        newest->same_newer = g;
-        return true;
+        if (newest != NULL) {
+                chains_remove(&r->labels, &newest->by_label);
+                g->same_older = newest;
+                newest->same_newer = g;
+        }
+        chains_add(&r->labels, &g->by_label);
 }
 
 static void label_remove(struct registry *r, struct grant *g)
@@ -246,43 +289,31 @@ static void label_remove(struct registry *r, struct grant *g)
                 g->same_newer->same_older = g->same_older;
                 return;
         }
-        if (g->same_older != NULL) {
-                /* While g is still there, and without growing: so it cannot fail. */
-                unsigned noexpand = r->labels->by_label.tbl->noexpand;
-
-                r->labels->by_label.tbl->noexpand = 1;
-                HASH_ADD_KEYPTR(by_label, r->labels, g->same_older->label_key, g->same_older->label_key_len, g->same_older);
-                r->labels->by_label.tbl->noexpand = noexpand;
-        }
-        HASH_DELETE(by_label, r->labels, g);
+        chains_remove(&r->labels, &g->by_label);
+        if (g->same_older != NULL)
+                chains_add(&r->labels, &g->same_older->by_label);
 }
 
 struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock)
 {
-        struct grant *g = zeroed(sizeof *g + LABEL_PREFIX + strlen(q->label) + 1);
+        struct grant *g = zeroed(sizeof *g + strlen(q->label) + 1);
         struct client *c = q->client;
 
-        if (g == NULL)
+        if (g == NULL || !chains_reserve(&r->grants, 1) || !chains_reserve(&r->labels, 1)) {
+                free(g);
                 return NULL;
+        }
         g->lock = lock;
         g->client = c;
         g->key = q->key;
         g->bearer = q->bearer;
-        g->handle = q->handle;
+        g->handle = (int32_t)q->handle;
         g->by_path = q->by_path;
         g->since_ms = q->since_ms;
-        g->label = g->label_key + LABEL_PREFIX;
-        g->label_key_len = label_key(g->label_key, c, q->handle, q->label);
-        HASH_ADD(hh, r->grants, lock, sizeof g->lock, g);
-        if (g->hh.tbl == NULL) {
-                free(g);
-                return NULL;
-        }
-        if (q->label[0] != '\0' && !label_add(r, g)) {
-                HASH_DELETE(hh, r->grants, g);
-                free(g);
-                return NULL;
-        }
+        memcpy(g->label, q->label, strlen(q->label) + 1);
+        chains_add(&r->grants, &g->by_lock);
+        if (g->label[0] != '\0')
+                label_add(r, g);
         if (q->stake != NULL) {         /* the request's, so that nothing can fail */
                 LIST_INSERT_HEAD(&q->stake->grants, g, of_stake);
                 g->stake = q->stake;
@@ -298,27 +329,32 @@ struct grant *registry_grant_add(struct registry *r, const struct request *q, ta
 
 struct grant *registry_grant(const struct registry *r, table_id lock)
 {
-        struct grant *g;
+        struct link *l;
 
-        HASH_FIND(hh, r->grants, &lock, sizeof lock, g);
-        return g;
+        for (l = chains_first(&r->grants, chains_mix(lock)); l != NULL; l = chains_next(l))
+                if (GRANT(l)->lock == lock)
+                        return GRANT(l);
+        return NULL;
 }
 
 struct grant *registry_grant_by_label(const struct registry *r, const struct client *c, int64_t handle, const char *label)
 {
-        char key[LABEL_PREFIX + PL_PATH_BYTES_MAX + 1];
-        size_t len = label_key(key, c, handle, label);
-        struct grant *g;
+        const struct grant *g;
+        struct link *l;
 
-        HASH_FIND(by_label, r->labels, key, len, g);
-        return g;
+        for (l = chains_first(&r->labels, label_hash(c, handle, label)); l != NULL; l = chains_next(l)) {
+                g = BY_LABEL(l);
+                if (g->client == c && g->handle == handle && strcmp(g->label, label) == 0)
+                        return BY_LABEL(l);
+        }
+        return NULL;
 }
 
 void registry_grant_remove(struct registry *r, struct grant *g)
 {
         if (g->label[0] != '\0')
                 label_remove(r, g);
-        HASH_DELETE(hh, r->grants, g);
+        chains_remove(&r->grants, &g->by_lock);
         if (g->prev != NULL)
                 g->prev->next = g->next;
         else

@@ -6,13 +6,11 @@
 #define REGISTRY_H
 
 #include "account.h"
+#include "chains.h"
+#include "hash.h"
 #include "message.h"
 #include "peer.h"
 #include "table.h"
-
-#include <sys/queue.h>
-
-#include "hash.h"
 
 #include <sys/queue.h>
 
@@ -51,9 +49,9 @@ struct client {
         size_t deferred_count, deferred_fds;
         LIST_ENTRY(client) deferring;   /* of those that have deferred ones */
         char name[PL_CLIENT_BYTES_MAX + 1]; /* as it said in hello; "" if it did not */
-        int fds[PL_FDS_UNCLAIMED_MAX];  /* received, not yet claimed; oldest at fd_first, a ring. TRANSPORT_FD_HOLE: lost on the way */
+        int *fds;                       /* PL_FDS_UNCLAIMED_MAX of them: received, not yet claimed; oldest at fd_first, a ring. TRANSPORT_FD_HOLE: lost on
+                                           the way. NULL while there is none, as most of the time */
         size_t fd_first, fd_count;
-        struct request *requests;       /* waiting, by their JSON-RPC id */
         struct request *waiting;        /* list of all that wait, those without id too */
         struct grant *grants;           /* list of what it holds */
         struct given_back given_back;   /* its last one, until its next lock request */
@@ -108,7 +106,7 @@ struct request {
         LIST_ENTRY(request) of_stake;
         struct request *older, *newer;  /* all waiting requests by arrival */
         struct request *prev, *next;    /* of its client */
-        UT_hash_handle hh, by_id;
+        struct link by_cookie, by_id;
         char label[];                   /* "" when none was given */
 };
 
@@ -118,31 +116,35 @@ struct grant {
         struct table_key key;
         uint64_t bearer;                /* that it was granted on */
         struct client *client;
-        enum table_mode mode;
         uint64_t token;
-        int64_t handle, since_ms;       /* since_ms: when it was asked for */
-        bool by_path;
+        int64_t since_ms;               /* when it was asked for */
+        int32_t handle;
+        enum table_mode mode : 8;
+        bool by_path : 1;
         struct stake *stake;
         LIST_ENTRY(grant) of_stake;
         struct grant *prev, *next;      /* of its client */
         struct grant *same_older, *same_newer;  /* with the same label, session and handle */
-        UT_hash_handle hh, by_label;
-        size_t label_key_len;
-        char *label;                    /* within label_key */
-        char label_key[];               /* session id, handle, label: unlock by path finds it so */
+        struct link by_lock, by_label;
+        char label[];                   /* "" when none was given */
 };
 
 struct registry {
         struct client *clients;         /* by id */
-        struct request *requests;       /* by cookie */
+        struct chains requests;         /* by cookie */
+        struct chains ids;              /* of requests that have one, by client and JSON-RPC id */
         struct request *oldest, *newest;
         struct request *unlogged;       /* the oldest of which the log does not say yet that it waits long; NULL: none */
-        struct grant *grants;           /* by lock id */
-        struct grant *labels;           /* the newest of each label key; those without label are not in it */
+        struct chains grants;           /* by lock id */
+        struct chains labels;           /* the newest of each session, handle and label: unlock by path finds it so; those without label are not in it */
         struct stake *stakes;           /* only for `everybody` */
         bool everybody;                 /* every user is served */
         uint64_t last_cookie;
 };
+
+/* Zeroed before. False: no memory; it is to be cleared all the same. */
+bool registry_init(struct registry *r);
+void registry_clear(struct registry *r);
 
 struct client *registry_client(const struct registry *r, uint64_t id);
 /* NULL when out of memory. `account` has this session counted already, until it is removed. */
@@ -155,7 +157,7 @@ void registry_client_remove(struct registry *r, struct client *c);
 /* A request with a new cookie, without one if `id` is of kind NONE in the client's index. NULL when out of memory. */
 struct request *registry_request_add(struct registry *r, struct client *c, const struct pl_id *id, const char *label);
 struct request *registry_request(const struct registry *r, uint64_t cookie);
-struct request *registry_request_by_id(const struct client *c, const struct pl_id *id);
+struct request *registry_request_by_id(const struct registry *r, const struct client *c, const struct pl_id *id);
 void registry_request_remove(struct registry *r, struct request *q);
 /* Its file (q->key) is known, or is another one now. False when out of memory: then it must not wait. */
 bool registry_request_stake(struct registry *r, struct request *q);

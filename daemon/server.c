@@ -167,6 +167,7 @@ void server_destroy(struct server *s)
                 LIST_REMOVE(session, entry);
                 session_destroy(session);
         }
+        session_group_clear(&s->group);
         turns_destroy(s->group.turns);
         transport_group_destroy(s->group.transports);
         free(s);

@@ -83,10 +83,54 @@ static void consume(struct session *s)
         }
 }
 
+/*
+ * A buffer for reading is large, and a session needs it for a moment only: from the read to its last whole line. So there is one that all of them use in
+ * turn, and those with half a line, or with more than their share, have their own.
+ */
+static void lend_buffer(struct session *s)
+{
+        struct session_group *g = s->group;
+
+        if (s->frame->data != NULL || g->spare == NULL)
+                return;
+        pl_frame_lend_buffer(s->frame, g->spare, g->spare_bytes);
+        g->spare = NULL;
+}
+
+static void return_buffer(struct session *s)
+{
+        struct session_group *g = s->group;
+        size_t bytes;
+        char *data;
+
+        if (s->frame->data == NULL || !pl_frame_is_empty(s->frame))
+                return;
+        data = pl_frame_take_buffer(s->frame, &bytes);
+        if (g->spare != NULL || bytes > 2 * READ_BYTES) {
+                free(data);
+                return;
+        }
+        g->spare = data;
+        g->spare_bytes = bytes;
+}
+
+void session_group_clear(struct session_group *group)
+{
+        free(group->spare);
+        group->spare = NULL;
+}
+
+static void carry_out(struct session *s)
+{
+        consume(s);
+        return_buffer(s);
+}
+
 static size_t on_room(void *arg, char **out)
 {
         struct session *s = arg;
 
+        lend_buffer(s);
         return pl_frame_reserve(s->frame, READ_BYTES, out);
 }
 
@@ -144,8 +188,8 @@ static void on_received(void *arg, size_t len, const int *fds, size_t count)
                 room = dispatch_descriptor(s->group->dispatch, s->client, fds[i]) && room;
         pl_frame_commit(s->frame, len);
         if (!room)
-                session_fail(s, "unclaimed_descriptors");
-        consume(s);
+                session_fail(s, "unclaimed_descriptors");        /* or no memory for them */
+        carry_out(s);
 }
 
 static void on_ended(void *arg)
@@ -158,7 +202,7 @@ static void on_ended(void *arg)
 static void finish(struct session *s)
 {
         do
-                consume(s);
+                carry_out(s);
         while (s->turn.state != TURN_NEXT && !s->paused && transport_drain(s->transport));
         if (s->turn.state != TURN_NEXT || s->paused)
                 end(s);
@@ -194,7 +238,7 @@ static void on_turn(void *arg)
         }
         if (s->paused)
                 return;
-        consume(s);
+        carry_out(s);
         if (!s->paused)
                 transport_reading(s->transport, true);
 }

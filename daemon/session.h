@@ -13,7 +13,11 @@ struct session_group {
         struct transport_group *transports;
         struct dispatch *dispatch;
         struct turns *turns;
+        char *spare;                    /* a buffer for reading that no session needs now; NULL: none */
+        size_t spare_bytes;
 };
+
+void session_group_clear(struct session_group *group);
 
 struct session {
         struct transport *transport;

@@ -33,7 +33,7 @@ struct transport_events {
         void (*held_back)(void *arg);
         /* Room for bytes to read: at least one at *out; 0 when there is none (the connection is then ended). */
         size_t (*room)(void *arg, char **out);
-        /* `len` bytes came into the room; before them in the stream stand `count` descriptors, now owned by the callee. */
+        /* `len` bytes came into the room; before them in the stream stand `count` descriptors, now owned by the callee. Neither: nothing has come after all. */
         void (*received)(void *arg, size_t len, const int *fds, size_t count);
         /* The peer sends no more, but may still read. */
         void (*ended)(void *arg);

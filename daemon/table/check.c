@@ -13,12 +13,8 @@ static const char *check_holders(const struct resource *r)
                 if (h->id <= last)
                         return "holders are not in the order of their lock ids";
                 last = h->id;
-                if (h->bearer->trial == h && (h->upgrade == NULL || h->bearer->shared))
+                if (h->bearer->trial == h && (waiting_upgrade(h) == NULL || h->bearer->shared))
                         return "one holds who was not granted it and does not wait for it either";
-                if (h->records->id != h->session)
-                        return "a lock is in another session's records";
-                if (h->upgrade != NULL && h->upgrade->upgrade != h)
-                        return "a holder's upgrade is not its own";
                 if (h->resource != r)
                         return "a holder stands under a resource that is not its own";
                 if (h->bearer->mode < h->mode)
@@ -39,8 +35,8 @@ static const char *check_queue(const struct table *t, const struct resource *r)
         TAILQ_FOREACH(q, &r->queue, entry) {
                 waiters++;
                 leading += !q->records->concurrent && (q->records->places > 1 || q->records->parent != NULL);
-                if (!q->queued || q->records->id != q->session)
-                        return "a request is in another session's records, or does not know that it is queued";
+                if (!q->queued)
+                        return "a request does not know that it is queued";
                 if (q->state != REQUEST_WAITING)
                         return "a ghost stands in a queue";
                 if (q->upgrade != NULL && q != head)
@@ -52,12 +48,14 @@ static const char *check_queue(const struct table *t, const struct resource *r)
                 /* With groups the one that was between them may have left. */
                 if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms && before->group == 0 && q->group == 0)
                         return "an older request stands behind a younger one";
-                if (q->deadline_ms <= t->now_ms)
+                if (q->deadline_ms <= t->now_ms && !t->late)
                         return "a deadline has passed and nobody was told";
                 if (q->upgrade == NULL && q->bearer->holders > 0 && !q->bearer->shared)
                         return "a bearer is queued behind its own waiters";
                 before = q;
         }
+        if (r->upgrader != (head != NULL && head->upgrade != NULL ? head : NULL))
+                return "the waiting upgrade is not the one that the file knows of";
         if (leading != r->leading)
                 return "a count of waiters that lead on is wrong";
         if (waiters != r->waiter_count)
@@ -84,10 +82,14 @@ static const char *check_session(const struct session_records *s)
         LIST_FOREACH(h, &s->holders, of_session) {
                 places++;
                 records++;
+                if (h->records != s)
+                        return "a lock is in another session's records";
         }
         LIST_FOREACH(q, &s->requests, of_session) {
                 places += q->queued;
                 records++;
+                if (q->records != s)
+                        return "a request is in another session's records";
         }
         LIST_FOREACH(child, &s->children, of_parent) {
                 records++;
@@ -137,13 +139,15 @@ static bool is_stuck(const struct session_records *s)
 static const char *check_waiting(const struct table *t)
 {
         struct session_records *s;
+        struct link *l;
+        size_t at;
         bool taken = true, left = false;
 
-        for (s = t->sessions; s != NULL; s = s->hh.next)
+        CHAINS_FOREACH(s, &t->sessions, at, l, struct session_records, by_id)
                 s->found = s->concurrent ? 0 : LEFT;
         while (taken) {
                 taken = left = false;
-                for (s = t->sessions; s != NULL; s = s->hh.next) {
+                CHAINS_FOREACH(s, &t->sessions, at, l, struct session_records, by_id) {
                         if (s->found != LEFT)
                                 continue;
                         if (is_stuck(s)) {
@@ -154,7 +158,7 @@ static const char *check_waiting(const struct table *t)
                         }
                 }
         }
-        for (s = t->sessions; s != NULL; s = s->hh.next)
+        CHAINS_FOREACH(s, &t->sessions, at, l, struct session_records, by_id)
                 s->found = 0;
         return left ? "sessions wait in a circle, and nobody was told" : NULL;
 }
@@ -165,9 +169,10 @@ const char *table_check(const struct table *t)
         const struct resource *r;
         const struct bearer *b;
         const char *wrong;
-        size_t i, locks = 0, waiting = 0, resources = 0, bearing = 0, held = 0;
+        struct link *l;
+        size_t at, i, locks = 0, waiting = 0, resources = 0, bearing = 0, held = 0;
 
-        for (r = t->resources; r != NULL; r = r->hh.next) {
+        CHAINS_FOREACH(r, &t->resources, at, l, struct resource, by_key) {
                 wrong = check_holders(r);
                 if (wrong == NULL)
                         wrong = check_queue(t, r);
@@ -178,7 +183,7 @@ const char *table_check(const struct table *t)
                 waiting += r->waiter_count;
                 bearing += r->bearer_count;
         }
-        for (s = t->sessions; s != NULL; s = s->hh.next) {
+        CHAINS_FOREACH(s, &t->sessions, at, l, struct session_records, by_id) {
                 wrong = check_session(s);
                 if (wrong != NULL)
                         return wrong;
@@ -186,7 +191,7 @@ const char *table_check(const struct table *t)
         wrong = check_waiting(t);
         if (wrong != NULL)
                 return wrong;
-        for (b = t->bearers; b != NULL; b = b->hh.next) {
+        CHAINS_FOREACH(b, &t->bearers, at, l, struct bearer, by_id) {
                 if (b->users == 0)
                         return "a bearer without users was not dropped";
                 if (b->holders == 0 && b->mode != TABLE_NONE)
@@ -202,9 +207,9 @@ const char *table_check(const struct table *t)
         }
         if (bearing != 0 || held != locks)
                 return "a count of bearers or of their holders is wrong";
-        if (HASH_CNT(by_id, t->locks) != locks + 1)
+        if (t->locks.members != locks)
                 return "a lock cannot be found by its id";
-        if (HASH_CNT(hh, t->owners) != locks + 1)
+        if (t->owners.members != locks)
                 return "a lock cannot be found by its owner";
         if (resources != t->counts.resources || locks != t->counts.locks || waiting != t->counts.waiting)
                 return "a gauge differs from what it counts";

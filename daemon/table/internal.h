@@ -5,71 +5,75 @@
 
 #include "table.h"
 
-#include <sys/queue.h>
+#include "chains.h"
+#include "zeroed.h"
 
-#include "hash.h"
+#include <sys/queue.h>
 
 /* An open file description that a holder or a waiter refers to. */
 struct bearer {
         uint64_t id;
-        bool shared;
-        enum table_mode mode;   /* what it holds in the kernel */
         uint64_t token;         /* of its latest grant: a passed description's holders share it */
-        size_t users;           /* records that refer to it; each owns one reference */
-        size_t holders;
-        enum table_mode left;   /* without holders: what the last of them left on it in the kernel, not ours to take away */
         struct holder *trial;   /* made for a request that wants more than the description bears: goes with it unless it is granted */
-        bool unlock_due;        /* all holders but the trial have left, the last by an unlock */
-        UT_hash_handle hh;
+        struct link by_id;
+        uint32_t users;         /* records that refer to it; each owns one reference */
+        uint32_t holders;
+        enum table_mode mode : 8;       /* what it holds in the kernel */
+        enum table_mode left : 8;       /* without holders: what the last of them left on it in the kernel, not ours to take away */
+        bool shared : 1;
+        bool unlock_due : 1;    /* all holders but the trial have left, the last by an unlock */
 };
 
-/* Owner of a lock, as a hash key. By path: (resource, session, handle). Passed: (bearer, session). */
+/* Owner of a lock, as what it is found by. By path: (resource, session, handle). Passed: (bearer, session). */
 struct owner {
-        uint64_t shared, place, session;
+        bool shared;
+        uint64_t place, session;
         int64_t handle;
 };
 
+/* There may be hundreds of thousands of holders and requests: what can be had from others is not kept in them. */
 struct holder {
         table_id id;
         struct resource *resource;
         struct bearer *bearer;
         struct session_records *records;        /* of its session */
-        struct owner owner;
-        uint64_t session, token;
-        int64_t handle, since_ms;
-        enum table_mode mode;
-        struct request *upgrade;                /* its waiting upgrade */
+        uint64_t token;
+        int64_t since_ms;
         TAILQ_ENTRY(holder) entry;              /* of the resource, by lock id */
         LIST_ENTRY(holder) of_session;
-        UT_hash_handle hh;                      /* by owner */
-        UT_hash_handle by_id;
+        struct link by_owner, by_id;
+        int32_t handle;
+        enum table_mode mode : 8;
 };
 
 enum request_state { REQUEST_WAITING, REQUEST_GHOST /* answered, but its OS operation is not */ };
 
 struct request {
         table_id id;
-        enum request_state state;
         struct resource *resource;
         struct bearer *bearer;
         struct session_records *records;        /* of its session */
-        struct owner owner;                     /* passed: (bearer, 0): the description itself may wait only once */
-        uint64_t session, cookie, group;
-        int64_t handle, since_ms, deadline_ms;
-        enum table_mode mode;
-        bool nonblock, detach, queued_before;   /* queued_before: FX_WAITING was said */
+        uint64_t place;                         /* of its owner: the resource's slot or, of a passed description, the bearer's id. It may be gone before the request */
+        uint64_t cookie, group;
+        int64_t since_ms, deadline_ms;
         struct holder *upgrade;                 /* holds SH by this and wants EX; NULL for others */
         struct holder *reserve;                 /* the record of its grant to be, allocated beforehand */
-        bool op_waits, op_fresh, op_cancelled;  /* of the resource's operation, if it is this one's */
-        bool in_hand;                           /* the kernel has given it the lock already; only ever the head */
-        bool queued;                            /* it stands in the queue */
         uint64_t entered;                       /* grows: the newest request of a circle has the largest */
         uint64_t swept[2];                      /* searches of the wait-for graph that were here; see waitgraph.c */
-        int64_t retry_ms, retry_step_ms;        /* an upgrade blocked by outsiders; TABLE_NEVER: none due */
-        size_t heap_index;                      /* 0: not in the heap */
+        int64_t retry_ms;                       /* an upgrade blocked by outsiders; TABLE_NEVER: none due */
         TAILQ_ENTRY(request) entry;             /* of the resource's queue */
         LIST_ENTRY(request) of_session;
-        UT_hash_handle hh;                      /* by owner */
+        struct link by_owner;
+        uint32_t heap_index;                    /* 0: not in the heap */
+        int32_t handle;
+        int16_t retry_step_ms;
+        enum table_mode mode : 8;
+        enum request_state state : 8;
+        bool shared : 1, nonblock : 1, detach : 1;
+        bool queued_before : 1;                 /* FX_WAITING was said */
+        bool op_waits : 1, op_fresh : 1, op_cancelled : 1;      /* of the resource's operation, if it is this one's */
+        bool in_hand : 1;                       /* the kernel has given it the lock already; only ever the head */
+        bool queued : 1;                        /* it stands in the queue */
 };
 
 struct resource {
@@ -77,18 +81,18 @@ struct resource {
         uint64_t slot;
         TAILQ_HEAD(holders, holder) holders;
         TAILQ_HEAD(waiters, request) queue;
-        size_t holder_count, exclusive_count, waiter_count;
-        size_t bearer_count;                    /* of those who hold */
-        size_t leading;                         /* waiters whose sessions may have others waiting for them elsewhere */
         struct request *op;                     /* whose OS operation is under way: one at a time */
         struct request *upgrader;
-        unsigned streak;                        /* hand-overs in a row */
-        int64_t streak_since_ms;
-        bool released;                          /* an owner has left since the last grant */
-        bool moved;                             /* its holders have changed, or somebody's place in its queue: FX_MOVED at rest */
-        bool touched;                           /* in the list of those that the event has to pump */
         struct resource *next_touched;
-        UT_hash_handle hh;
+        int64_t streak_since_ms;
+        struct link by_key;
+        uint32_t holder_count, exclusive_count, waiter_count;
+        uint32_t bearer_count;                  /* of those who hold */
+        uint32_t leading;                       /* waiters whose sessions may have others waiting for them elsewhere */
+        uint16_t streak;                        /* hand-overs in a row; no more than TABLE_HANDOVERS_MAX counts */
+        bool released : 1;                      /* an owner has left since the last grant */
+        bool moved : 1;                         /* its holders have changed, or somebody's place in its queue: FX_MOVED at rest */
+        bool touched : 1;                       /* in the list of those that the event has to pump */
 };
 
 /* Why one session waits for another; see waitgraph.c. */
@@ -111,7 +115,7 @@ struct session_records {
         uint64_t found;                         /* by this search */
         struct way way;
         struct session_records *next_found;
-        UT_hash_handle hh;
+        struct link by_id;
 };
 
 struct slot {
@@ -127,12 +131,9 @@ struct slots {
 };
 
 struct table {
-        struct resource *resources;
-        struct bearer *bearers;
-        struct holder *owners, *locks;          /* never empty: */
-        struct holder anchor;
-        struct request *waiting;
-        struct session_records *sessions;
+        struct chains resources, bearers, sessions;
+        struct chains owners, locks;            /* of holders */
+        struct chains waiting;                  /* requests by owner, but for ghosts */
         struct slots request_slots, resource_slots;
         struct request **heap;  /* [1, heap_count] */
         size_t heap_count, heap_cap;
@@ -142,6 +143,7 @@ struct table {
         size_t cycle_count;     /* of this event */
         size_t visits;          /* what the searches of this event cost */
         struct table_counts counts;
+        bool late;              /* more were due than one EV_TIMER does: the rest waits for the next */
         /* While stepping. */
         struct table_effects *fx;
         int64_t now_ms;
@@ -172,7 +174,8 @@ void store_drop_bearer(struct table *t, struct bearer *b);                      
 struct session_records *store_session(struct table *t, uint64_t id);            /* found or made */
 struct session_records *store_find_session(const struct table *t, uint64_t id);
 void store_leave_session(struct table *t, uint64_t id);                         /* one record less; freed with the last */
-bool store_init_holders(struct table *t);                                       /* false: no memory */
+bool store_init(struct table *t);                                               /* false: no memory */
+void store_clear(struct table *t);                                              /* all records are freed, without effects */
 struct holder *store_holder(const struct table *t, const struct owner *o);
 struct holder *store_lock(const struct table *t, table_id id);
 struct request *store_waiting(const struct table *t, const struct owner *o);
@@ -181,6 +184,9 @@ bool store_introduce(struct table *t, uint64_t id, uint64_t parent, bool concurr
 void store_take_leave(struct table *t, struct session_records *s);     /* it has no parent and no children any more */
 bool store_leads(const struct session_records *s);
 void store_queued(struct request *q, bool queued);                     /* it has entered the queue, or left it */
+struct request *waiting_upgrade(const struct holder *h);               /* that this holder waits for; NULL: none */
+/* It is answered, but its OS operation is not. */
+void store_become_ghost(struct table *t, struct request *q);
 /* A waiting request with its reserve and a session; does not enter the queue. NULL: no memory. */
 struct request *store_request(struct table *t, struct resource *r, struct bearer *b, const struct table_event *ev);
 void store_free_request(struct table *t, struct request *q);

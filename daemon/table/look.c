@@ -3,7 +3,7 @@
 
 static void show_holder(const struct holder *h, struct table_holder *out)
 {
-        *out = (struct table_holder){.lock = h->id, .session = h->session, .bearer = h->bearer->id, .token = h->token,
+        *out = (struct table_holder){.lock = h->id, .session = h->records->id, .bearer = h->bearer->id, .token = h->token,
                                      .handle = h->handle, .since_ms = h->since_ms, .mode = h->mode, .shared = h->bearer->shared};
 }
 
@@ -58,7 +58,7 @@ table_id table_lock_of(const struct table *t, struct table_key key, uint64_t ses
         if (h != NULL)
                 return h->id;
         TAILQ_FOREACH_REVERSE(h, &r->holders, holders, entry) {
-                if (h->session == session && h->handle == handle)
+                if (h->records->id == session && h->handle == handle)
                         return h->id;
         }
         return 0;
@@ -141,7 +141,7 @@ bool table_waiter_at(const struct table *table, struct table_key key, size_t i, 
         t->waiter_cursor.resource = r;
         t->waiter_cursor.index = i;
         t->waiter_cursor.waiter = q;
-        *out = (struct table_waiter){.request = q->id, .session = q->session, .cookie = q->cookie, .mode = q->mode, .since_ms = q->since_ms,
+        *out = (struct table_waiter){.request = q->id, .session = q->records->id, .cookie = q->cookie, .mode = q->mode, .since_ms = q->since_ms,
                                      .deadline_ms = q->deadline_ms, .position = i + 1, .upgrade = q->upgrade != NULL,
                                      .in_kernel = r->op == q && q->op_waits, .shared = q->bearer->shared, .handle = q->handle};
         return true;

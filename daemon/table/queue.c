@@ -61,7 +61,6 @@ void queue_insert(struct table *t, struct request *q)
         if (q->upgrade != NULL) {
                 TAILQ_INSERT_HEAD(&r->queue, q, entry);
                 r->upgrader = q;
-                q->upgrade->upgrade = q;
         } else {
                 /* By age; usually it is the youngest. */
                 TAILQ_FOREACH_REVERSE(other, &r->queue, waiters, entry) {
@@ -99,10 +98,8 @@ void queue_leave(struct table *t, struct request *q)
         store_queued(q, false);
         t->counts.waiting--;
         heap_remove(t, q);
-        if (q->upgrade != NULL) {
+        if (q->upgrade != NULL)
                 r->upgrader = NULL;
-                q->upgrade->upgrade = NULL;
-        }
 }
 
 static struct table_effect *reply(struct table *t, const struct request *q, enum table_outcome outcome, int error)
@@ -110,7 +107,7 @@ static struct table_effect *reply(struct table *t, const struct request *q, enum
         struct table_effect *fx = emit(t, FX_REPLY);
 
         fx->outcome = outcome;
-        fx->session = q->session;
+        fx->session = q->records->id;
         fx->cookie = q->cookie;
         fx->request = q->id;
         fx->key = q->resource->key;
@@ -126,7 +123,7 @@ static void say_waiting(struct table *t, struct request *q)
         struct table_effect *fx = emit(t, FX_WAITING);
 
         q->queued_before = true;
-        fx->session = q->session;
+        fx->session = q->records->id;
         fx->cookie = q->cookie;
         fx->request = q->id;
         fx->key = q->resource->key;
@@ -159,8 +156,7 @@ void queue_answer(struct table *t, struct request *q, enum table_outcome outcome
         if (r->op == q) {
                 /* The answer of the OS is still to come; until then the request is a ghost. */
                 cancel_op(t, q);
-                HASH_DELETE(hh, t->waiting, q);
-                q->state = REQUEST_GHOST;
+                store_become_ghost(t, q);
                 return;
         }
         store_drop_bearer(t, q->bearer);
@@ -193,8 +189,10 @@ static void detach(struct table *t, struct holder *h)
 static void count_handover(struct table *t, struct resource *r, const struct request *q)
 {
         if (q->queued_before && r->released) {
-                if (r->streak++ == 0)
+                if (r->streak == 0)
                         r->streak_since_ms = t->now_ms;
+                if (r->streak < TABLE_HANDOVERS_MAX)
+                        r->streak++;
         }
         r->released = false;
 }
@@ -276,7 +274,7 @@ static void say_lost(struct table *t, const struct holder *h, bool broken)
         if (h == h->bearer->trial)
                 return;
         fx = emit(t, FX_LOST);
-        fx->session = h->session;
+        fx->session = h->records->id;
         fx->lock = h->id;
         fx->key = h->resource->key;
         fx->broken = broken;
@@ -286,7 +284,7 @@ void queue_release(struct table *t, struct holder *h, bool unlock, enum table_ou
 {
         struct resource *r = h->resource;
         struct bearer *b = h->bearer;
-        struct request *upgrade = h->upgrade;
+        struct request *upgrade = waiting_upgrade(h);
 
         if (upgrade != NULL) {
                 bool ghost = r->op == upgrade;
@@ -343,7 +341,7 @@ static struct table_effect *start_op(struct table *t, struct request *q, bool wa
         t->counts.os_ops++;
         fx = emit(t, FX_OS_LOCK);
         fx->op = fx->request = q->id;
-        fx->session = q->session;
+        fx->session = q->records->id;
         fx->cookie = q->cookie;
         fx->key = q->resource->key;
         fx->bearer = q->bearer->id;
@@ -447,7 +445,6 @@ static void lose(struct table *t, struct resource *r, struct bearer *b)
                 next = TAILQ_NEXT(h, entry);
                 if (h->bearer != b)
                         continue;
-                h->upgrade = NULL;
                 say_lost(t, h, false);
                 store_free_holder(t, h);
                 b->mode = TABLE_NONE;
@@ -493,9 +490,10 @@ static void upgrade_done(struct table *t, struct request *q, const struct table_
                 /* Only outsiders are in the way: the kernel has no queue for conversions that keep the SH. */
                 if (q->retry_step_ms == 0)
                         say_waiting(t, q);      /* even if it was said before: from now on it waits for outsiders */
-                q->retry_step_ms = q->retry_step_ms == 0 ? TABLE_UPGRADE_RETRY_MIN_MS : q->retry_step_ms * 2;
-                if (q->retry_step_ms > TABLE_UPGRADE_RETRY_MAX_MS)
-                        q->retry_step_ms = TABLE_UPGRADE_RETRY_MAX_MS;
+                if (q->retry_step_ms == 0)
+                        q->retry_step_ms = TABLE_UPGRADE_RETRY_MIN_MS;
+                else
+                        q->retry_step_ms = (int16_t)(q->retry_step_ms * 2 < TABLE_UPGRADE_RETRY_MAX_MS ? q->retry_step_ms * 2 : TABLE_UPGRADE_RETRY_MAX_MS);
                 q->retry_ms = t->now_ms + q->retry_step_ms;
                 heap_update(t, q);
                 break;

@@ -31,11 +31,10 @@ static enum table_mode borne(const struct request *q, const struct request *othe
 /* The record for this session: its own, one beside its co-holders', or the first. */
 static struct holder *join(struct table *t, struct request *q, enum table_mode mode, uint64_t token)
 {
-        struct owner own = q->owner;
+        struct owner own = {.shared = q->shared, .place = q->place, .session = q->records->id, .handle = q->shared ? q->handle : 0};
         struct bearer *b = q->bearer;
         struct holder *h;
 
-        own.session = q->session;
         h = store_holder(t, &own);
         if (b->trial != NULL && b->holders == 1)
                 b->trial->token = b->token = token;     /* he wants more of what it bears, and had not claimed that: this is the lock he found */

@@ -8,7 +8,7 @@ struct table *table_create(void)
 {
         struct table *t = calloc(1, sizeof *t);
 
-        if (t == NULL || store_init_holders(t))
+        if (t == NULL || store_init(t))
                 return t;
         table_destroy(t);
         return NULL;
@@ -109,10 +109,9 @@ void refuse_request(struct table *t, struct request *q, const struct table_event
  */
 static struct holder *held_by_owner(struct table *t, struct request *q, const struct table_event *ev)
 {
-        struct owner o = q->owner;
+        struct owner o = {.shared = q->shared, .place = q->place, .session = q->records->id, .handle = q->shared ? q->handle : 0};
         struct holder *h;
 
-        o.session = q->session;
         h = store_holder(t, &o);
         if (h != NULL || ev->shared)
                 return h;
@@ -346,7 +345,7 @@ static void unlock(struct table *t, const struct table_event *ev)
         struct holder *h = store_lock(t, ev->lock);
         struct resource *r;
 
-        if (h == NULL || h->session != ev->session)
+        if (h == NULL || h->records->id != ev->session)
                 return;
         r = h->resource;
         queue_release(t, h, !ev->close_only || h->bearer->shared, OUT_CANCELLED);
@@ -418,8 +417,9 @@ static void timer(struct table *t)
 {
         struct resource *touched = NULL;
         struct request *q;
+        int n;
 
-        while (t->heap_count > 0 && request_due(q = t->heap[1]) <= t->now_ms) {
+        for (n = 0; n < TABLE_TIMEOUTS_MAX && t->heap_count > 0 && request_due(q = t->heap[1]) <= t->now_ms; n++) {
                 touch(&touched, q->resource);
                 if (q->deadline_ms <= t->now_ms) {
                         queue_answer(t, q, OUT_TIMED_OUT, 0);
@@ -428,6 +428,7 @@ static void timer(struct table *t)
                         heap_update(t, q);
                 }
         }
+        t->late = n == TABLE_TIMEOUTS_MAX;
         pump_touched(t, touched);
 }
 
@@ -475,38 +476,9 @@ int64_t table_next_deadline(const struct table *t)
 
 void table_destroy(struct table *t)
 {
-        struct session_records *s, *s_next;
-        struct resource *r, *r_next;
-        struct bearer *b, *b_next;
-        struct request *q;
-        struct holder *h;
-
         if (t == NULL)
                 return;
-        HASH_CLEAR(hh, t->owners);
-        HASH_CLEAR(by_id, t->locks);
-        HASH_CLEAR(hh, t->waiting);
-        HASH_ITER(hh, t->sessions, s, s_next) {
-                while ((h = LIST_FIRST(&s->holders)) != NULL) {
-                        LIST_REMOVE(h, of_session);
-                        free(h);
-                }
-                while ((q = LIST_FIRST(&s->requests)) != NULL) {
-                        LIST_REMOVE(q, of_session);
-                        free(q->reserve);
-                        free(q);
-                }
-                HASH_DELETE(hh, t->sessions, s);
-                free(s);
-        }
-        HASH_ITER(hh, t->bearers, b, b_next) {
-                HASH_DELETE(hh, t->bearers, b);
-                free(b);
-        }
-        HASH_ITER(hh, t->resources, r, r_next) {
-                HASH_DELETE(hh, t->resources, r);
-                free(r);
-        }
+        store_clear(t);
         free(t->request_slots.items);
         free(t->resource_slots.items);
         free(t->heap);

@@ -65,14 +65,138 @@ void slots_remove(struct slots *s, table_id id)
         s->free = index + 1;
 }
 
+/* ---- what the indices go by ---- */
+
+#define RESOURCE(l) chains_owner(l, struct resource, by_key)
+#define BEARER(l) chains_owner(l, struct bearer, by_id)
+#define SESSION(l) chains_owner(l, struct session_records, by_id)
+#define LOCK(l) chains_owner(l, struct holder, by_id)
+#define HOLDER(l) chains_owner(l, struct holder, by_owner)
+#define WAITING(l) chains_owner(l, struct request, by_owner)
+
+static uint64_t key_hash(struct table_key key)
+{
+        return chains_mix(chains_mix(key.device) ^ key.inode);
+}
+
+static uint64_t owner_hash(const struct owner *o)
+{
+        return chains_mix(chains_mix(chains_mix(o->place) ^ o->session) ^ (uint64_t)o->handle);
+}
+
+static bool same_owner(const struct owner *a, const struct owner *b)
+{
+        return a->place == b->place && a->session == b->session && a->handle == b->handle && a->shared == b->shared;
+}
+
+static struct owner owner_of(const struct holder *h)
+{
+        bool shared = h->bearer->shared;
+
+        return (struct owner){.shared = shared, .place = shared ? h->resource->slot : h->bearer->id, .session = h->records->id, .handle = shared ? h->handle : 0};
+}
+
+/* Of a passed description: itself, for it may wait only once. */
+static struct owner owner_waiting(const struct request *q)
+{
+        return (struct owner){.shared = q->shared, .place = q->place, .session = q->shared ? q->records->id : 0, .handle = q->shared ? q->handle : 0};
+}
+
+static uint64_t resource_hash(const struct link *l)
+{
+        return key_hash(RESOURCE(l)->key);
+}
+
+static uint64_t bearer_hash(const struct link *l)
+{
+        return chains_mix(BEARER(l)->id);
+}
+
+static uint64_t session_hash(const struct link *l)
+{
+        return chains_mix(SESSION(l)->id);
+}
+
+static uint64_t lock_hash(const struct link *l)
+{
+        return chains_mix(LOCK(l)->id);
+}
+
+static uint64_t holder_hash(const struct link *l)
+{
+        struct owner o = owner_of(HOLDER(l));
+
+        return owner_hash(&o);
+}
+
+static uint64_t waiting_hash(const struct link *l)
+{
+        struct owner o = owner_waiting(WAITING(l));
+
+        return owner_hash(&o);
+}
+
+bool store_init(struct table *t)
+{
+        return chains_init(&t->resources, resource_hash) && chains_init(&t->bearers, bearer_hash) && chains_init(&t->sessions, session_hash) &&
+               chains_init(&t->locks, lock_hash) && chains_init(&t->owners, holder_hash) && chains_init(&t->waiting, waiting_hash);
+}
+
+static void free_session(struct session_records *s)
+{
+        struct request *q;
+        struct holder *h;
+
+        while ((h = LIST_FIRST(&s->holders)) != NULL) {
+                LIST_REMOVE(h, of_session);
+                free(h);
+        }
+        while ((q = LIST_FIRST(&s->requests)) != NULL) {
+                LIST_REMOVE(q, of_session);
+                free(q->reserve);
+                free(q);
+        }
+        free(s);
+}
+
+void store_clear(struct table *t)
+{
+        struct link *l, *next;
+        size_t i;
+
+        for (i = 0; i < t->sessions.count; i++)
+                for (l = chains_list(&t->sessions, i); l != NULL; l = next) {
+                        next = chains_next(l);
+                        free_session(SESSION(l));
+                }
+        for (i = 0; i < t->bearers.count; i++)
+                for (l = chains_list(&t->bearers, i); l != NULL; l = next) {
+                        next = chains_next(l);
+                        free(BEARER(l));
+                }
+        for (i = 0; i < t->resources.count; i++)
+                for (l = chains_list(&t->resources, i); l != NULL; l = next) {
+                        next = chains_next(l);
+                        free(RESOURCE(l));
+                }
+        chains_clear(&t->resources);
+        chains_clear(&t->bearers);
+        chains_clear(&t->sessions);
+        chains_clear(&t->locks);
+        chains_clear(&t->owners);
+        chains_clear(&t->waiting);
+}
+
 /* ---- resources, bearers, sessions ---- */
 
 struct resource *store_find_resource(const struct table *t, struct table_key key)
 {
-        struct resource *r;
+        struct link *l;
 
-        HASH_FIND(hh, t->resources, &key, sizeof key, r);
-        return r;
+        for (l = chains_first(&t->resources, key_hash(key)); l != NULL; l = chains_next(l))
+                if (RESOURCE(l)->key.inode == key.inode && RESOURCE(l)->key.device == key.device)
+                        return RESOURCE(l);
+        return NULL;
 }
 
 struct resource *store_resource(struct table *t, struct table_key key)
@@ -82,18 +206,14 @@ struct resource *store_resource(struct table *t, struct table_key key)
         if (r != NULL)
                 return r;
         r = zeroed(sizeof *r);
-        if (r == NULL || !slots_reserve(&t->resource_slots)) {
+        if (r == NULL || !slots_reserve(&t->resource_slots) || !chains_reserve(&t->resources, 1)) {
                 free(r);
                 return NULL;
         }
         r->key = key;
         TAILQ_INIT(&r->holders);
         TAILQ_INIT(&r->queue);
-        HASH_ADD(hh, t->resources, key, sizeof r->key, r);
-        if (r->hh.tbl == NULL) {
-                free(r);
-                return NULL;
-        }
+        chains_add(&t->resources, &r->by_key);
         r->slot = slots_put(&t->resource_slots, r);
         t->counts.resources++;
         return r;
@@ -103,28 +223,35 @@ void store_free_resource(struct table *t, struct resource *r)
 {
         if (r->holder_count > 0 || r->waiter_count > 0 || r->op != NULL)
                 return;
-        HASH_DELETE(hh, t->resources, r);
+        chains_remove(&t->resources, &r->by_key);
         slots_remove(&t->resource_slots, r->slot);
         t->counts.resources--;
         free(r);
 }
 
+static struct bearer *find_bearer(const struct table *t, uint64_t id)
+{
+        struct link *l;
+
+        for (l = chains_first(&t->bearers, chains_mix(id)); l != NULL; l = chains_next(l))
+                if (BEARER(l)->id == id)
+                        return BEARER(l);
+        return NULL;
+}
+
 struct bearer *store_bearer(struct table *t, uint64_t id, bool shared)
 {
-        struct bearer *b;
+        struct bearer *b = find_bearer(t, id);
 
-        HASH_FIND(hh, t->bearers, &id, sizeof id, b);
         if (b == NULL) {
                 b = zeroed(sizeof *b);
-                if (b == NULL)
-                        return NULL;
-                b->id = id;
-                b->shared = shared;
-                HASH_ADD(hh, t->bearers, id, sizeof b->id, b);
-                if (b->hh.tbl == NULL) {
+                if (b == NULL || !chains_reserve(&t->bearers, 1)) {
                         free(b);
                         return NULL;
                 }
+                b->id = id;
+                b->shared = shared;
+                chains_add(&t->bearers, &b->by_id);
         }
         b->users++;
         return b;
@@ -141,16 +268,18 @@ void store_drop_bearer(struct table *t, struct bearer *b)
         emit(t, FX_OS_DROP)->bearer = b->id;
         if (--b->users > 0)
                 return;
-        HASH_DELETE(hh, t->bearers, b);
+        chains_remove(&t->bearers, &b->by_id);
         free(b);
 }
 
 struct session_records *store_find_session(const struct table *t, uint64_t id)
 {
-        struct session_records *s;
+        struct link *l;
 
-        HASH_FIND(hh, t->sessions, &id, sizeof id, s);
-        return s;
+        for (l = chains_first(&t->sessions, chains_mix(id)); l != NULL; l = chains_next(l))
+                if (SESSION(l)->id == id)
+                        return SESSION(l);
+        return NULL;
 }
 
 struct session_records *store_session(struct table *t, uint64_t id)
@@ -160,14 +289,12 @@ struct session_records *store_session(struct table *t, uint64_t id)
         if (s != NULL)
                 return s;
         s = zeroed(sizeof *s);
-        if (s == NULL)
-                return NULL;
-        s->id = id;
-        HASH_ADD(hh, t->sessions, id, sizeof s->id, s);
-        if (s->hh.tbl == NULL) {
+        if (s == NULL || !chains_reserve(&t->sessions, 1)) {
                 free(s);
                 return NULL;
         }
+        s->id = id;
+        chains_add(&t->sessions, &s->by_id);
         return s;
 }
 
@@ -177,7 +304,7 @@ void store_leave_session(struct table *t, uint64_t id)
 
         if (--s->count > 0)
                 return;
-        HASH_DELETE(hh, t->sessions, s);
+        chains_remove(&t->sessions, &s->by_id);
         free(s);
 }
 
@@ -282,67 +409,59 @@ void store_take_leave(struct table *t, struct session_records *s)
 
 /* ---- holders and requests ---- */
 
-/*
- * A grant must not fail, so its entry in the two indices of holders must not allocate. uthash allocates when the first entry comes and when it grows: an
- * anchor that is nobody's holder keeps both from becoming empty, and they grow when a request comes, which may fail (then they only get slower).
- */
-#define INDEX_CHAIN_MAX 4
-
-static void pin(UT_hash_table *index)
-{
-        index->noexpand = 1;
-}
-
-bool store_init_holders(struct table *t)
-{
-        struct holder *h = &t->anchor;
-
-        memset(&h->owner, 0xff, sizeof h->owner);
-        h->id = UINT64_MAX;
-        HASH_ADD(by_id, t->locks, id, sizeof h->id, h);
-        if (h->by_id.tbl == NULL)
-                return false;
-        HASH_ADD(hh, t->owners, owner, sizeof h->owner, h);
-        if (h->hh.tbl == NULL)
-                return false;
-        pin(h->by_id.tbl);
-        pin(h->hh.tbl);
-        return true;
-}
-
-static void grow(UT_hash_table *index)
-{
-        bool failed = false;
-
-        if (index->num_items / index->num_buckets < INDEX_CHAIN_MAX)
-                return;
-        HASH_EXPAND_BUCKETS(, index, failed);
-        (void)failed;
-        pin(index);
-}
-
 struct holder *store_holder(const struct table *t, const struct owner *o)
 {
-        struct holder *h;
+        struct link *l;
+        struct owner own;
 
-        HASH_FIND(hh, t->owners, o, sizeof *o, h);
-        return h;
+        for (l = chains_first(&t->owners, owner_hash(o)); l != NULL; l = chains_next(l)) {
+                own = owner_of(HOLDER(l));
+                if (same_owner(&own, o))
+                        return HOLDER(l);
+        }
+        return NULL;
 }
 
 struct holder *store_lock(const struct table *t, table_id id)
 {
-        struct holder *h;
+        struct link *l;
 
-        HASH_FIND(by_id, t->locks, &id, sizeof id, h);
-        return h;
+        for (l = chains_first(&t->locks, chains_mix(id)); l != NULL; l = chains_next(l))
+                if (LOCK(l)->id == id)
+                        return LOCK(l);
+        return NULL;
 }
 
 struct request *store_waiting(const struct table *t, const struct owner *o)
 {
-        struct request *q;
+        struct link *l;
+        struct owner own;
 
-        HASH_FIND(hh, t->waiting, o, sizeof *o, q);
-        return q;
+        for (l = chains_first(&t->waiting, owner_hash(o)); l != NULL; l = chains_next(l)) {
+                own = owner_waiting(WAITING(l));
+                if (same_owner(&own, o))
+                        return WAITING(l);
+        }
+        return NULL;
+}
+
+struct request *waiting_upgrade(const struct holder *h)
+{
+        struct request *u = h->resource->upgrader;
+
+        return u != NULL && u->upgrade == h ? u : NULL;
+}
+
+void store_become_ghost(struct table *t, struct request *q)
+{
+        chains_remove(&t->waiting, &q->by_owner);
+        q->state = REQUEST_GHOST;
+}
+
+/* A grant must not fail: its places in the indices come with the request. */
+static bool room_in_indices(struct table *t)
+{
+        return chains_reserve(&t->waiting, 1) && chains_reserve(&t->locks, t->counts.waiting + 2) && chains_reserve(&t->owners, t->counts.waiting + 2);
 }
 
 struct request *store_request(struct table *t, struct resource *r, struct bearer *b, const struct table_event *ev)
@@ -357,31 +476,23 @@ struct request *store_request(struct table *t, struct resource *r, struct bearer
         if (q == NULL)
                 goto fail;
         q->reserve = zeroed(sizeof *q->reserve);
-        if (q->reserve == NULL || !slots_reserve(&t->request_slots) || !heap_reserve(t))
+        if (q->reserve == NULL || !slots_reserve(&t->request_slots) || !heap_reserve(t) || !room_in_indices(t))
                 goto fail;
         q->resource = r;
         q->bearer = b;
-        q->session = ev->session;
         q->records = s;
         q->cookie = ev->cookie;
         q->group = ev->group;
-        q->handle = ev->handle;
+        q->handle = (int32_t)ev->handle;
+        q->shared = ev->shared;
+        q->place = ev->shared ? r->slot : b->id;
         q->mode = ev->mode;
         q->nonblock = ev->nonblock || ev->deadline_ms <= ev->now_ms;
         q->detach = ev->detach;
         q->since_ms = ev->since_ms;
         q->deadline_ms = q->nonblock ? TABLE_NEVER : ev->deadline_ms;  /* it is answered before anything could be late */
         q->retry_ms = TABLE_NEVER;
-        q->owner = (struct owner){.shared = ev->shared, .place = ev->shared ? r->slot : b->id};
-        if (ev->shared) {
-                q->owner.session = ev->session;
-                q->owner.handle = ev->handle;
-        }
-        HASH_ADD(hh, t->waiting, owner, sizeof q->owner, q);
-        if (q->hh.tbl == NULL)
-                goto fail;
-        grow(t->anchor.by_id.tbl);
-        grow(t->anchor.hh.tbl);
+        chains_add(&t->waiting, &q->by_owner);
         q->id = slots_put(&t->request_slots, q);
         LIST_INSERT_HEAD(&s->requests, q, of_session);
         return q;
@@ -396,35 +507,32 @@ fail:
 void store_free_request(struct table *t, struct request *q)
 {
         if (q->state == REQUEST_WAITING)
-                HASH_DELETE(hh, t->waiting, q);
+                chains_remove(&t->waiting, &q->by_owner);
         heap_remove(t, q);
         slots_remove(&t->request_slots, q->id);
         LIST_REMOVE(q, of_session);
-        store_leave_session(t, q->session);
+        store_leave_session(t, q->records->id);
         free(q->reserve);
         free(q);
 }
 
 struct holder *store_hold(struct table *t, struct request *q, enum table_mode mode, uint64_t token)
 {
-        struct session_records *s = store_find_session(t, q->session);
+        struct session_records *s = q->records;
         struct resource *r = q->resource;
         struct holder *h = q->reserve;
 
         q->reserve = NULL;
         h->resource = r;
         h->bearer = q->bearer;
-        h->session = q->session;
         h->records = s;
         h->handle = q->handle;
         h->mode = mode;
         h->token = token;
         h->since_ms = t->now_ms;
-        h->owner = q->owner;
-        h->owner.session = q->session;
         h->id = next_token(t);
-        HASH_ADD(by_id, t->locks, id, sizeof h->id, h);
-        HASH_ADD(hh, t->owners, owner, sizeof h->owner, h);
+        chains_add(&t->locks, &h->by_id);
+        chains_add(&t->owners, &h->by_owner);
         TAILQ_INSERT_TAIL(&r->holders, h, entry);       /* its id is the greatest */
         LIST_INSERT_HEAD(&s->holders, h, of_session);
         s->count++;
@@ -443,11 +551,11 @@ void store_free_holder(struct table *t, struct holder *h)
 {
         struct resource *r = h->resource;
 
-        HASH_DELETE(hh, t->owners, h);
+        chains_remove(&t->owners, &h->by_owner);
         TAILQ_REMOVE(&r->holders, h, entry);
         LIST_REMOVE(h, of_session);
         count_places(h->records, -1);
-        HASH_DELETE(by_id, t->locks, h);
+        chains_remove(&t->locks, &h->by_id);
         r->bearer_count -= --h->bearer->holders == 0;
         if (h->bearer->trial == h)
                 h->bearer->trial = NULL;
@@ -455,7 +563,7 @@ void store_free_holder(struct table *t, struct holder *h)
         r->exclusive_count -= h->mode == TABLE_EX;
         r->moved = true;
         t->counts.locks--;
-        store_leave_session(t, h->session);
+        store_leave_session(t, h->records->id);
         free(h);
 }
 
@@ -486,7 +594,7 @@ bool heap_reserve(struct table *t)
 static void place(struct table *t, size_t i, struct request *q)
 {
         t->heap[i] = q;
-        q->heap_index = i;
+        q->heap_index = (uint32_t)i;
 }
 
 static void sift(struct table *t, size_t i, struct request *q)

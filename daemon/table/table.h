@@ -34,6 +34,7 @@ struct table_key {
 #define TABLE_CLOCK_MAX ((UINT64_C(1) << 53) - (UINT64_C(1) << 41))
 #define TABLE_HANDOVERS_MAX 16          /* in a row, or ... */
 #define TABLE_HANDOVERS_MS 100          /* ... this long: then the next head queues in the kernel */
+#define TABLE_TIMEOUTS_MAX 256          /* in one step: a crowd whose time is over must not hold up the others */
 #define TABLE_UPGRADE_RETRY_MIN_MS 10   /* an upgrade that only outsiders block */
 #define TABLE_UPGRADE_RETRY_MAX_MS 1000
 
@@ -46,7 +47,7 @@ enum table_event_kind {
         EV_CANCEL,      /* a waiting request (by its table id) is withdrawn: replies OUT_CANCELLED */
         EV_SESSION_END, /* all requests and locks of a session go; its requests get a REPLY OUT_CANCELLED too */
         EV_OS_DONE,     /* the answer to one OS_LOCK */
-        EV_TIMER        /* time has passed */
+        EV_TIMER        /* time has passed; when more than TABLE_TIMEOUTS_MAX are due, table_next_deadline() stays in the past and another one is to come soon */
 };
 
 enum table_os_result {

@@ -213,6 +213,7 @@ static int tear_down(void **state)
                 session_destroy(f->session);
         assert_int_equal(closed, 1);
         assert_true(peer_side.destroyed);
+        session_group_clear(&f->group);
         turns_destroy(f->group.turns);
         uv_run(&f->loop, UV_RUN_DEFAULT);
         assert_int_equal(uv_loop_close(&f->loop), 0);

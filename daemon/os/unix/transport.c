@@ -17,6 +17,7 @@
 #include <uv.h>
 
 #define FDS_PER_MESSAGE 253     /* SCM_MAX_FD: a message can carry no more */
+#define OUT_BYTES 1024
 #define READS_PER_TURN 8        /* then the other connections have their turn */
 
 const bool transport_passes_descriptors = true;
@@ -39,6 +40,7 @@ struct transport_group {
         uv_prepare_t prepare;
         STAILQ_HEAD(, transport) dirty; /* something to write has come in this turn, or while all is held: in that order */
         bool held;
+        char *spare;                    /* a buffer of OUT_BYTES that no connection needs now; NULL: none */
 };
 
 static void on_poll(uv_poll_t *poll, int status, int events);
@@ -161,7 +163,10 @@ static enum read_result read_once(struct transport *t)
         if (n < 0) {
                 if (errno == EINTR || errno == ECONNRESET)
                         return READ_MORE;       /* ECONNRESET is told once; what was sent before it is still there */
-                return errno == EAGAIN ? READ_NOTHING : READ_BROKEN;
+                if (errno != EAGAIN)
+                        return READ_BROKEN;
+                t->events->received(t->arg, 0, fds, 0);
+                return READ_NOTHING;
         }
         count = take_descriptors(&msg, fds);
         if (n == 0 && count == 0)
@@ -211,11 +216,12 @@ static void write_some(struct transport *t)
         if (t->blocked)
                 return;
         t->out_len = t->out_sent = 0;
-        if (t->out_cap > 64 * 1024) {
+        if (t->out_cap == OUT_BYTES && t->group->spare == NULL)
+                t->group->spare = t->out;       /* for whoever is next: one that has nothing to send keeps no memory */
+        else
                 free(t->out);
-                t->out = NULL;
-                t->out_cap = 0;
-        }
+        t->out = NULL;
+        t->out_cap = 0;
 }
 
 static void write_when_writable(struct transport *t)
@@ -291,13 +297,16 @@ void transport_group_hold(struct transport_group *g, bool on)
 
 static void group_closed(uv_handle_t *handle)
 {
-        free(handle->data);
+        struct transport_group *g = handle->data;
+
+        free(g->spare);
+        free(g);
 }
 
 void transport_group_destroy(struct transport_group *g)
 {
         if (g != NULL)
-                uv_close((uv_handle_t *)&g->prepare, group_closed);
+                uv_close((uv_handle_t *)&g->prepare, group_closed);     /* transports that are closing do not look at it any more */
 }
 
 struct transport *transport_create(struct transport_group *g, int fd, const struct transport_events *events, void *arg)
@@ -356,8 +365,13 @@ int transport_send(struct transport *t, const char *data, size_t len)
                 memmove(t->out, t->out + t->out_sent, t->out_len);
                 t->out_sent = 0;
         }
+        if (t->out == NULL && t->group->spare != NULL) {
+                t->out = t->group->spare;
+                t->out_cap = OUT_BYTES;
+                t->group->spare = NULL;
+        }
         if (t->out_len + len > t->out_cap) {
-                size_t cap = t->out_cap == 0 ? 1024 : t->out_cap;
+                size_t cap = t->out_cap == 0 ? OUT_BYTES : t->out_cap;
                 char *grown;
 
                 while (cap < t->out_len + len)

@@ -1,11 +1,12 @@
-/* uthash as the daemon uses it, and fresh records for its tables. */
+/* uthash as the daemon uses it. */
 #ifndef HASH_H
 #define HASH_H
 
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "zeroed.h"
 
 /*
  * Eight bytes at a time: most keys are numbers or a few of them, for which uthash's own function takes five times as long.
@@ -28,17 +29,6 @@ static inline unsigned hash_bytes(const void *key, size_t len)
                 hash ^= hash >> 32;
         }
         return (unsigned)(hash ^ (hash >> 16));
-}
-
-/* As calloc(3), which does not ask glibc's cache of what the thread has freed just now and so takes ten times as long for a record that comes and goes. */
-static inline void *zeroed(size_t size)
-{
-        volatile size_t all = size;     /* or the compiler makes a calloc(3) of it again */
-        void *p = malloc(size);
-
-        if (p != NULL)
-                memset(p, 0, all);
-        return p;
 }
 
 #define HASH_FUNCTION(key, len, hash) ((hash) = hash_bytes(key, len))
