@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2154,SC2016
 # Shared by windows-deps and musl-lockctl, which have made a folder "$work": Debian's source packages, from where the system itself gets its packages.
 # The system's package lists stay as they are: sources are listed in that folder.
 . /etc/os-release
