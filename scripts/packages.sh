@@ -4,6 +4,8 @@ PACKAGES_BUILD="gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libcjson-d
 PACKAGES_TEST="clang libclang-rt-14-dev libcmocka-dev bats python3 util-linux procps binutils"
 # scripts/windows-test: the cross-compiler, and Wine without a screen.
 PACKAGES_WINDOWS="gcc-mingw-w64-x86-64-win32 wine64 dpkg-dev"
+# scripts/musl-lockctl
+PACKAGES_MUSL="gcc libc6-dev musl-tools cmake ninja-build pkg-config binutils dpkg-dev uthash-dev"
 PACKAGES_BENCH="redis-server redis-tools libhiredis-dev postgresql-15 libpq-dev python3 util-linux"
 
 # install_packages NAME...: installs what dpkg does not know as installed; needs root (or sudo) only then.

@@ -99,10 +99,16 @@ int bad_usage(const char *command, const char *format, ...)
         return EXIT_BAD_USAGE;
 }
 
+/* The word that getopt has stopped at. musl's counts an argument that is missing, too. */
+static const char *last_word(char **argv)
+{
+        return argv[optind - 1] != NULL ? argv[optind - 1] : argv[optind - 2];
+}
+
 int bad_option(const char *command, int refusal, char **argv, const char *shorts)
 {
         if (refusal == ':')
-                return bad_usage(command, "option '%s' needs an argument", argv[optind - 1]);
+                return bad_usage(command, "option '%s' needs an argument", last_word(argv));
         /* An unknown letter may stand inside a word that getopt_long() has not left yet. */
         if (optopt != 0 && optopt < 256 && strchr(shorts, optopt) == NULL)
                 return bad_usage(command, "unknown option '-%c'", optopt);

@@ -67,6 +67,8 @@ load helper
         chmod +x bin/script
         run -0 "$LOCKCTL" run f bin/script 'a b' c
         [ "$output" = "2: a b, c" ]
+        run -0 "$LOCKCTL" run -F f bin/script 'a b' c
+        [ "$output" = "2: a b, c" ]
         PATH=$DIR/bin:$PATH run -0 "$LOCKCTL" run f script 'a b' c
         [ "$output" = "2: a b, c" ]
 }

@@ -13,6 +13,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -267,7 +268,7 @@ static void become_daemon(const char *program, const char *socket, int report)
         dup2(null, 1);
         dup2(report, 2);        /* its last words, should it not start */
         dup2(report, 3);
-        close_range(4, ~0u, 0);
+        (void)syscall(SYS_close_range, 4, ~0u, 0);      /* musl has no function for it */
         execvp(program, argv);
         dprintf(2, "%s: %s\n", program, strerror(errno));
         _exit(127);

@@ -1,67 +1,65 @@
 /* The command: spawned as a direct child that inherits what it shall, or executed in our place. */
 #include "../../os.h"
 
-#include "events.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
-static int spawn_program(const char *program, char **argv, int keep, pid_t *pid)
+/*
+ * Between vfork() and the exec the child borrows our memory while we stand still, so what it changes there is seen here: the error. No handler of ours
+ * runs in it: what we catch is blocked until its handlers are the default ones. posix_spawn(3) does the same, but looks at all 64 signals.
+ */
+static void become_child(char **argv, int keep, volatile int *error)
 {
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attr;
-        sigset_t defaults;
-        int error;
-
-        error = posix_spawn_file_actions_init(&actions);
-        if (error != 0)
-                return error;
-        error = posix_spawnattr_init(&attr);
-        if (error != 0) {
-                posix_spawn_file_actions_destroy(&actions);
-                return error;
-        }
-        sigemptyset(&defaults);
-        sigaddset(&defaults, SIGCHLD);
-        posix_spawnattr_setsigdefault(&attr, &defaults);
-        posix_spawnattr_setsigmask(&attr, os_signal_mask());
-        posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
         if (keep >= 0)
-                error = posix_spawn_file_actions_adddup2(&actions, keep, keep); /* onto itself: clears its close-on-exec */
-        if (error == 0)
-                error = posix_spawnp(pid, program, &actions, &attr, argv, environ);
-        posix_spawnattr_destroy(&attr);
-        posix_spawn_file_actions_destroy(&actions);
-        return error;
+                os_set_inherited(keep, true);   /* the descriptor itself is the child's own */
+        os_release_signals();
+        execvp(argv[0], argv);
+        *error = errno;
+        _exit(127);
 }
 
-/* A script without a first line that names its interpreter: posix_spawnp() leaves to the caller what execvp() gives to the shell. */
-static int spawn_script(char **argv, int keep, pid_t *pid)
+/* A pid or -errno. */
+static int64_t spawn(char **argv, int keep)
 {
-        static char sh[] = "sh", c[] = "-c", text[] = "exec \"$0\" \"$@\"";
+        volatile int error = 0;
+        pid_t pid = vfork();
+
+        if (pid == 0)
+                become_child(argv, keep, &error);
+        if (pid < 0)
+                return -errno;
+        if (error == 0)
+                return pid;
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+        return -error;
+}
+
+/*
+ * argv for the shell to run a script without a first line that names its interpreter, to be freed; NULL: no memory. glibc's execvp() does so
+ * itself, musl's leaves it to the caller.
+ */
+static char **as_script(char **argv)
+{
+        static char sh[] = "/bin/sh", c[] = "-c", text[] = "exec \"$0\" \"$@\"";
         char **longer;
         size_t count = 0;
-        int error;
 
         while (argv[count] != NULL)
                 count++;
         longer = calloc(count + 4, sizeof *longer);
         if (longer == NULL)
-                return ENOMEM;
+                return NULL;
         longer[0] = sh;
         longer[1] = c;
         longer[2] = text;
         memcpy(longer + 3, argv, count * sizeof *argv);
-        error = spawn_program("/bin/sh", longer, keep, pid);
-        free(longer);
-        return error;
+        return longer;
 }
 
 void os_shell(char *line, char *argv[4])
@@ -77,12 +75,17 @@ void os_shell(char *line, char *argv[4])
 
 int64_t os_spawn(char **argv, int keep)
 {
-        pid_t pid = -1;
-        int error = spawn_program(argv[0], argv, keep, &pid);
+        int64_t pid = spawn(argv, keep);
+        char **script;
 
-        if (error == ENOEXEC)
-                error = spawn_script(argv, keep, &pid);
-        return error != 0 ? -error : pid;
+        if (pid != -ENOEXEC)
+                return pid;
+        script = as_script(argv);
+        if (script == NULL)
+                return -ENOMEM;
+        pid = spawn(script, keep);
+        free(script);
+        return pid;
 }
 
 bool os_is_inherited(int fd)
@@ -107,6 +110,12 @@ int os_exec(char **argv, const int *keep, size_t count)
         }
         os_release_signals();
         execvp(argv[0], argv);
+        if (errno == ENOEXEC) {
+                argv = as_script(argv);
+                if (argv == NULL)
+                        return -ENOMEM;
+                execvp(argv[0], argv);
+        }
         return -errno;
 }
 

@@ -2,8 +2,6 @@
  * Signals and descriptors in one place. Signals are blocked but while ppoll(2) waits, so that none falls between a look and the wait; their handlers only
  * note them.
  */
-#include "events.h"
-
 #include "../../os.h"
 
 #include <errno.h>
@@ -19,6 +17,7 @@ static const int caught[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2}
 #define CAUGHT (sizeof caught / sizeof caught[0])
 
 static volatile sig_atomic_t noted[CAUGHT], from_terminal[CAUGHT];
+static bool ignored[CAUGHT];     /* by whoever started us (nohup): it stays so, for the command too */
 static sigset_t before, waiting;
 
 static void note(int sig, siginfo_t *info, void *context)
@@ -53,11 +52,12 @@ void os_catch_signals(void)
         waiting = before;
         sigdelset(&waiting, SIGCHLD);
         for (i = 0; i < CAUGHT; i++) {
-                sigaction(caught[i], NULL, &old);
-                if (old.sa_handler == SIG_IGN)
-                        continue;       /* what was ignored (nohup) stays so, for the command too */
-                sigaction(caught[i], &action, NULL);
-                sigdelset(&waiting, caught[i]);
+                sigaction(caught[i], &action, &old);
+                ignored[i] = old.sa_handler == SIG_IGN;
+                if (ignored[i])
+                        sigaction(caught[i], &old, NULL);
+                else
+                        sigdelset(&waiting, caught[i]);
         }
         sigaction(SIGCHLD, &child, NULL);
 }
@@ -66,20 +66,11 @@ void os_release_signals(void)
 {
         size_t i;
 
-        for (i = 0; i < CAUGHT; i++) {
-                struct sigaction action;
-
-                sigaction(caught[i], NULL, &action);
-                if (action.sa_handler != SIG_IGN)
+        for (i = 0; i < CAUGHT; i++)
+                if (!ignored[i])
                         signal(caught[i], SIG_DFL);
-        }
         signal(SIGCHLD, SIG_DFL);
         sigprocmask(SIG_SETMASK, &before, NULL);
-}
-
-const sigset_t *os_signal_mask(void)
-{
-        return &before;
 }
 
 static bool take_signal(struct os_event *e)
