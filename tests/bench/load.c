@@ -23,7 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WARM_UP_US 100000
+#define WARM_UP_S 0.1           /* at most; as long as the measurement, if that is shorter */
+#define NOTHING_YET_MS 2000     /* so much longer than asked for, until anything at all has been done */
 #define PATIENCE_MS 500         /* with those that wait for a lock at the end */
 
 struct counts {
@@ -99,7 +100,7 @@ static void client(const struct load_mode *mode, const struct peer_kind *kind, c
         _exit(0);
 }
 
-static void start(const struct load_mode *mode, const struct peer_kind *kind, char **argv, int clients, int depth)
+static void start(const struct load_mode *mode, const struct peer_kind *kind, char **argv, int clients, int depth, double warm_up)
 {
         int i, status;
 
@@ -116,7 +117,7 @@ static void start(const struct load_mode *mode, const struct peer_kind *kind, ch
                 usleep(1000);
         }
         load->go = true;
-        usleep(WARM_UP_US);
+        usleep((useconds_t)(warm_up * 1e6));
 }
 
 static void count(struct counts *c)
@@ -130,6 +131,17 @@ static void count(struct counts *c)
                 c->done[i] = load->done[i];
         for (i = 0; i < LOAD_BUCKETS; i++)
                 c->histogram[i] = load->histogram[i];
+}
+
+static bool anything_done(const struct counts *since)
+{
+        int i;
+
+        for (i = 0; i < LOAD_CLIENTS_MAX; i++) {
+                if (load->done[i] > since->done[i])
+                        return true;
+        }
+        return false;
 }
 
 /* `to` becomes what has come since `from`. A wait that has not ended counts as long as it lasts. */
@@ -215,7 +227,7 @@ int main(int argc, char **argv)
         static struct counts before, after;
         const struct load_mode *mode;
         const struct peer_kind *kind;
-        int clients, depth;
+        int clients, depth, more;
         double seconds;
 
         if (argc != 8 || (mode = load_mode(argv[1])) == NULL)
@@ -231,12 +243,14 @@ int main(int argc, char **argv)
         load = mmap(NULL, sizeof *load, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (load == MAP_FAILED)
                 bench_fail("mmap", strerror(errno));
-        start(mode, kind, argv, clients, depth);
+        start(mode, kind, argv, clients, depth, seconds < WARM_UP_S ? seconds : WARM_UP_S);
         puts("ready");
         fflush(stdout);
         await_line();
         count(&before);
         usleep((useconds_t)(seconds * 1e6));
+        for (more = 0; more < NOTHING_YET_MS && !anything_done(&before); more++)
+                usleep(1000);
         count(&after);
         subtract(&after, &before);
         report(&after, clients);

@@ -13,8 +13,7 @@
 struct load {
         atomic_int ready;
         atomic_bool go, over;
-        /* When the shared lock was given up last, and by whom: nanoseconds << 8 | client + 1; 0: that has been counted. */
-        atomic_ullong released;
+        atomic_ullong released;                                 /* when the shared lock was given up last; 0: that has been counted */
         atomic_int turn;                                        /* outsider: whose it is */
         atomic_ullong hold_ns, holds;                           /* readers: how long they really held */
         atomic_ullong waiting_since;                            /* readers: the writer's wait that has not ended; 0: none */

@@ -26,24 +26,30 @@ static void pairs(const struct peer_kind *kind, struct peer *p, int client, int 
         }
 }
 
-/* All want one lock: from the moment before the unlock of one to the grant of another. Who gets it back himself has been handed nothing. */
+/*
+ * All want one lock: from the moment before the unlock of one to the grant of another. Who has given it up asks again when another has it: otherwise
+ * he who tries again and again would be measured only when he happened to try in the right moment.
+ */
 static void hand_over(const struct peer_kind *kind, struct peer *p, int client, int depth, const char *folder)
 {
         (void)depth;
         (void)folder;
         while (!load->over) {
-                uint64_t released, now;
+                uint64_t released, now, mine;
 
                 kind->lock(p, -1);
                 now = load_now_ns();
                 released = atomic_exchange(&load->released, 0);
-                if (released != 0 && (released & 0xff) != (unsigned)client + 1) {
-                        load_record(now - (released >> 8));
+                if (released != 0) {
+                        load_record(now - released);
                         load->done[client]++;
                 }
-                usleep(200);    /* the others come to wait */
-                atomic_store(&load->released, load_now_ns() << 8 | ((unsigned)client + 1));
+                usleep(400);    /* the others come to wait */
+                mine = load_now_ns();
+                atomic_store(&load->released, mine);
                 kind->unlock(p, -1);
+                while (load->released == mine && !load->over)
+                        usleep(100);
         }
 }
 

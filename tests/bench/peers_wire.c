@@ -91,11 +91,15 @@ static void prepare(struct peer *p, struct name *n, const char *path)
         n->lock_len = lock_line(p, n->lock, path, "LOCK_EX");
         n->share_len = lock_line(p, n->share, path, "LOCK_SH");
         n->unlock_len = (size_t)snprintf(n->unlock, sizeof n->unlock, "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"unlock\",\"params\":{\"path\":\"%s\"}}\n", path);
-        if (!p->passes)
+        if (p->echoes)
                 return;
-        n->fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0666);
+        n->fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0666);      /* by path too: that the file has to be made is nothing of the server's */
         if (n->fd < 0)
                 bench_fail(path, strerror(errno));
+        if (!p->passes) {
+                close(n->fd);
+                n->fd = -1;
+        }
 }
 
 static struct peer *open_wire(const char *address, const char *folder, int client, int depth, bool passes, bool echoes)
@@ -193,18 +197,16 @@ static void pairs(struct peer *p, int count)
         for (i = 0; i < count; i++) {
                 struct name *n = &p->own[i];
 
-                if (p->passes) {
-                        send_all(p, n->lock, n->lock_len, n->fd);
-                        send_all(p, n->unlock, n->unlock_len, -1);
-                        continue;
-                }
                 memcpy(all + len, n->lock, n->lock_len);
                 len += n->lock_len;
+                if (p->passes) {        /* a message carries one descriptor: it takes along the unlock of the lock before */
+                        send_all(p, all, len, n->fd);
+                        len = 0;
+                }
                 memcpy(all + len, n->unlock, n->unlock_len);
                 len += n->unlock_len;
         }
-        if (len > 0)
-                send_all(p, all, len, -1);
+        send_all(p, all, len, -1);
         for (i = 0; i < 2 * count; i++) {
                 const char *line = take_line(p);
 

@@ -26,11 +26,13 @@ HEAD = """set terminal svg size {width},{height} font "sans-serif,13" background
 set output "{out}"
 set title "{title}" noenhanced
 set ylabel "{ylabel}" noenhanced
-set format y "%'.0f"
+set format y "%.0f"
 set grid ytics lc rgb "#dddddd"
 set border 3
 set xtics nomirror noenhanced
 set ytics nomirror
+set errorbars small front lc rgb "#333333"
+set bmargin 4
 set key outside right top vertical Left reverse noenhanced samplen 1.5
 """
 
@@ -58,6 +60,7 @@ def bar_plot(folder, name, title, ylabel, rows, groups, contenders, value, low=N
     plot = ", ".join(f'$d using {3 * i + 2}:{3 * i + 3}:{3 * i + 4}:xtic(1) title "{who}" lc rgb "{COLOURS[who]}"' for i, who in enumerate(there))
     script = (
         HEAD.format(width=900, height=420, out=os.path.join(folder, f"{name}.svg"), title=title, ylabel=ylabel)
+        + f"set xrange [-0.7:{len(lines) - 0.3}]\n"
         + "set style data histogram\nset style histogram errorbars gap 1.5 lw 1\nset style fill solid 0.95 border lc rgb 'white'\nset yrange [0:*]\n"
         + more + "\n$d << EOD\n" + "\n".join(lines) + "\nEOD\nplot " + plot + "\n"
     )  # fmt: skip
@@ -84,7 +87,7 @@ def scale_plot(folder, rows):
     plot = ", ".join(f'$d{i} with linespoints pt 7 lw 2 lc rgb "{colours[i % 5]}" title "{name}"' for i, name in enumerate(lines))
     script = (
         HEAD.format(width=900, height=420, out=os.path.join(folder, "scale.svg"), title="A pair of lock and unlock beside many others", ylabel="server CPU, times that of an empty daemon")
-        + "set format y '%.1f'\nset logscale x\nset xlabel 'locks held or requests that wait'\nset format x \"%'.0f\"\nset xrange [800:130000]\nset yrange [0:*]\n"
+        + "set format y '%.1f'\nset logscale x\nset xlabel 'locks held or requests that wait'\nset format x '%.0f'\nset xrange [800:130000]\nset yrange [0:*]\n"
         + data + "plot " + plot + ", 1.25 with lines dt 2 lc rgb '#999999' title 'target: 1.25'\n"
     )  # fmt: skip
     return gnuplot("scale", script)
@@ -113,8 +116,8 @@ def draw(folder, rows):
             {k: f"hand-over, {v}" for k, v in waiting.items()}, ("flock(2)", "roofline", *ours, "Redis BLPOP", "Redis SET NX", "PostgreSQL"), "p50_us", **to_p99, more=log,
         ),
         bar_plot(
-            folder, "outsider", "From the release of a program that knows only flock(2) to the grant (bar: p50, whisker: up to p99)", "microseconds", rows,
-            {"same CPU": "outsider's release, same CPU", "not pinned": "outsider's release"}, ("flock(2)", "relay", *ours), "p50_us", **to_p99,
+            folder, "outsider", "From a plain flock(2) program's release to the grant (bar: p50, whisker: up to p99)", "microseconds", rows,
+            {"same CPU": "outsider's release, same CPU", "not pinned": "outsider's release"}, ("flock(2)", "relay", *ours), "p50_us", **to_p99, more=log,
         ),
         bar_plot(folder, "commands", "A whole command", "milliseconds", rows, {"one after the other": "whole commands"}, run, "each_ms", more="set format y '%.1f'"),
         bar_plot(folder, "many-commands", "50 processes run 20 commands each on one lock", "milliseconds in all", rows, {"50 x 20": "50 x 20 commands on one lock"}, run, "wall_ms"),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from servers import ALL_CPUS, ONE_CPU
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 SYSTEM_PYTHON = "/usr/bin/python3"  # which has Debian's python3-portalocker and python3-filelock
 
 
@@ -32,7 +33,7 @@ def spread(values):
 
 def figures_of(results):
     """The rounds of one contender, figure by figure; one that is missing somewhere is left out."""
-    names = [n for n in results[0] if all(r.get(n) is not None for r in results)]
+    names = [n for n in results[0] if all(r.get(n) is not None for r in results)]  # results differ only where nothing was done
     return {name: spread([r[name] for r in results]) for name in names}
 
 
@@ -120,7 +121,7 @@ class Runs:
         return json.loads(subprocess.run(run, check=True, capture_output=True, env=env).stdout)
 
     def python(self, mode, module, seconds):
-        argv = [SYSTEM_PYTHON, os.path.join(os.path.dirname(os.path.abspath(__file__)), "pylocks.py"), mode, module, self.locks, str(seconds)]
+        argv = [SYSTEM_PYTHON, os.path.join(HERE, "pylocks.py"), mode, module, self.locks, str(seconds)]
         cpus = ONE_CPU if mode == "pairs" else ALL_CPUS
         out = subprocess.run(argv, check=True, capture_output=True, preexec_fn=lambda: os.sched_setaffinity(0, cpus)).stdout
         result = json.loads(out)

@@ -17,6 +17,7 @@ POSTGRES = Contender("PostgreSQL", "postgres", "postgres")
 ETCD = Contender("etcd", "etcd", "etcd")
 
 FIGURES = {"per_s", "p50_us", "p99_us", "p999_us", "server_us"}
+TIMES = {"p50_us", "p99_us", "p999_us"}
 
 
 def where(pinned):
@@ -56,7 +57,7 @@ def hand_over(runs):
     """From the unlock of one to the grant of the next."""
     queue = [ROOFLINE, PATH, DESCRIPTOR, BLPOP, SET_NX, POSTGRES, FLOCK]
     for what, clients, pinned in (("2 clients", 2, True), ("2 clients", 2, False), ("8 wait", 9, False), ("64 wait", 65, False)):
-        runs.scenario(f"hand-over, {what}{where(pinned)}", "hand-over", queue, clients, pinned=pinned, keep=FIGURES - {"server_us"})
+        runs.scenario(f"hand-over, {what}{where(pinned)}", "hand-over", queue, clients, pinned=pinned, keep=TIMES)
     if shutil.which("strace"):
         for c in (PATH, DESCRIPTOR):
             runs.interleave("hand-over, the kernel's lock (strace)", {c.who: lambda c=c: runs.kernel_calls(c)}, rounds=1)
@@ -103,9 +104,9 @@ def commands(runs):
 
 def python(runs):
     """Libraries that try again and again."""
-    for mode, title, rounds, seconds in (("pairs", "pairs, 1 client, same CPU", runs.rounds, runs.seconds), ("hand-over", "hand-over, 2 clients", runs.rounds, 3 * runs.seconds)):
-        measures = {f"Python {m}": lambda m=m, mode=mode, s=seconds: runs.python(mode, m, s) for m in runs.python_modules()}
-        runs.interleave(title, measures, rounds, keep=FIGURES)
+    modules = runs.python_modules()
+    runs.interleave("pairs, 1 client, same CPU", {f"Python {m}": lambda m=m: runs.python("pairs", m, runs.seconds) for m in modules}, keep=FIGURES)
+    runs.interleave("hand-over, 2 clients", {f"Python {m}": lambda m=m: runs.python("hand-over", m, 4 * runs.seconds) for m in modules}, keep=TIMES)
 
 
 def etcd(runs):
@@ -113,7 +114,7 @@ def etcd(runs):
     if "etcd" in runs.servers:
         runs.scenario("pairs, 1 client, same CPU", "pairs", [ETCD], 1, pinned=True, keep=FIGURES, rounds=min(3, runs.rounds))
         runs.scenario("pairs, 8 clients", "pairs", [ETCD], 8, keep=FIGURES, rounds=min(3, runs.rounds))
-        runs.scenario("hand-over, 2 clients", "hand-over", [ETCD], 2, keep=FIGURES - {"server_us"}, rounds=min(3, runs.rounds))
+        runs.scenario("hand-over, 2 clients", "hand-over", [ETCD], 2, keep=TIMES, rounds=min(3, runs.rounds))
 
 
 def scale(runs):

@@ -24,13 +24,13 @@ class Rows:
                 return r[figure].get("rounds") or [r[figure]["median"]]
         return None
 
-    def ratio(self, scenario, figure, who, others, best=max, against=None, against_figure=None):
-        """`who` by the best of `others`, round by round. `against`: their scenario, if another."""
+    def ratio(self, scenario, figure, who, others):
+        """`who` by the largest of `others`, round by round."""
         ours = self.rounds(scenario, who, figure)
-        theirs = [self.rounds(against or scenario, o, against_figure or figure) for o in others]
-        if ours is None or None in theirs:
+        theirs = [self.rounds(scenario, o, figure) for o in others]
+        if ours is None or None in theirs or any(0 in t for t in theirs):
             return None
-        return [a / best(b) for a, b in zip(ours, zip(*theirs))]
+        return [a / max(t) for a, t in zip(ours, zip(*theirs))]
 
     def matching(self, pattern, figure):
         """That figure of every row whose scenario begins so: medians."""
