@@ -26,6 +26,12 @@ COLUMNS = {
     "wall_ms": ("wall ms", 1),
     "bytes_each": ("bytes each", 0),
     "of_empty": (": empty daemon", 2),
+    "kernel_locks": ("kernel's lock taken", 0),
+    "kernel_unlocks": ("given up", 0),
+    "not_released": ("taken again without", 0),
+    "others_max_ms": ("others: longest, ms", 2),
+    "others_p99_ms": ("others: p99, ms", 2),
+    "server_ms": ("server CPU ms", 1),
 }
 LESS_IS_BETTER = ("p50_us", "each_ms", "wall_ms")
 # The figure that ratios are made of: the first that the scenario has.
@@ -135,8 +141,6 @@ def readme(data):
     lines = []
     for what, figure, scenario, digits, redis, bare in README:
         whom = ("portalock by path", "portalock by descriptor", redis, "PostgreSQL", bare, "flock(2)")
-        if figure == "server_us":
-            whom = (*whom[:3], whom[3], whom[4], None)
         lines.append([what, *(cell(scenario, figure, who, digits) for who in whom)])
     head = ["", "portalock, by path", "by descriptor", "Redis", "PostgreSQL", "bare server", "flock(2), no server"]
     met = [t for t in data["targets"] if t["met"] is not None]

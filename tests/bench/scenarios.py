@@ -45,6 +45,7 @@ def pipelined(runs):
                 measures[c.who] = lambda c=c, n=clients, p=pinned: requests(runs.load("pairs", c, n, depth, p))
         if "redis" in runs.servers and not pinned:
             measures["redis-benchmark"] = lambda n=clients: runs.redis_benchmark(n, depth)
+            measures["redis-benchmark, refused"] = lambda n=clients: runs.redis_benchmark(n, depth, True)
         runs.interleave(f"16 pipelined, {count(clients)}{where(pinned)}", measures, keep=FIGURES | {"requests_s"})
 
 

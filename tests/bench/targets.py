@@ -80,6 +80,10 @@ def pairs():
             f"requests/s {named}, 8 clients, 16 pipelined : redis-benchmark -P 16 SET NX", ">=" * bound, 1.2,
             lambda r, who=who: r.ratio("16 pipelined, 8 clients", "requests_s", who, ["redis-benchmark"]),
         )  # fmt: skip
+        yield Target(
+            f"requests/s {named}, 8 clients, 16 pipelined : the same where every SET NX is refused", "", 0,
+            lambda r, who=who: r.ratio("16 pipelined, 8 clients", "requests_s", who, ["redis-benchmark, refused"]),
+        )  # fmt: skip
         yield Target(f"server CPU per pair {named} : two echo round trips", "<=" * bound, 2.2, figure(ONE, who, "server_us", ["echo"]))
 
 

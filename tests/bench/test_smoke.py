@@ -71,6 +71,7 @@ class Smoke(unittest.TestCase):
     def test_fairness(self):
         for who in BARE[1:]:
             self.assertTrue(1 / 8 <= self.figure("8 contenders that hold 1 ms", who, "jain") <= 1)
+            self.assertLessEqual(self.figure("8 contenders that hold 1 ms", who, "per_s"), 1000, "two have held it at once")
         for who in BARE[2:]:
             self.assertGreaterEqual(self.figure("writer among 8 readers", who, "hold_us"), 1000)
             self.assertGreaterEqual(self.figure("writer among 8 readers", who, "max_holds"), self.figure("writer among 8 readers", who, "p50_holds"))
