@@ -32,7 +32,13 @@ COLUMNS = {
     "others_max_ms": ("others: longest, ms", 2),
     "others_p99_ms": ("others: p99, ms", 2),
     "server_ms": ("server CPU ms", 1),
+    "empty_us": ("empty daemon, us", 2),
+    "page_max_ms": ("longest page, ms", 2),
+    "pages": ("pages", 0),
+    "of_lslocks": ("lslocks's 83 s : it", 0),
+    "answered_within_ms": ("answered within, ms", 1),
 }
+SCALE = "portalock"  # who stands in the rows of scale.py
 LESS_IS_BETTER = ("p50_us", "each_ms", "wall_ms")
 # The figure that ratios are made of: the first that the scenario has.
 LEADING = ("requests_s", "per_s", "each_ms", "wall_ms", "p50_us")
@@ -70,16 +76,25 @@ def leading(scenario, rows):
     return next((f for f in LEADING if any(f in r for r in rows)), None)
 
 
+def columns(rows):
+    """The figures that somebody has, those that are known first, as the order of the columns."""
+    return [f for f in COLUMNS if any(f in r for r in rows)] + sorted({f for r in rows for f in r} - set(COLUMNS) - {"scenario", "who"})
+
+
+def title(figure):
+    return COLUMNS[figure][0] if figure in COLUMNS else figure.replace("_", " ")
+
+
 def scenario_table(scenario, rows):
     """A column for each figure that somebody has, and one for each reference that is among them: how many times as much as that one."""
-    figures = [f for f in COLUMNS if any(f in r for r in rows)] + sorted({f for r in rows for f in r} - set(COLUMNS) - {"scenario", "who"})
+    figures = columns(rows)
     lead = leading(scenario, rows)
     references = [w for w in REFERENCES if lead and len(rows) > 1 and any(r["who"] == w for r in rows)]
     lines = []
     for r in rows:
         ratios = [Rows(rows).ratio(scenario, lead, r["who"], [w]) for w in references]
         lines.append([r["who"], *(figure(r, f) for f in figures), *("-" if v is None else number(statistics.median(v), 2) for v in ratios)])
-    head = ["who", *(COLUMNS[f][0] if f in COLUMNS else f for f in figures), *(f": {w}" for w in references)]
+    head = ["who", *map(title, figures), *(f": {w}" for w in references)]
     note = f" (ratios of {COLUMNS[lead][0]}{', less is better' if lead in LESS_IS_BETTER else ''})" if references else ""
     return f"### {scenario}{note}\n{markdown(head, lines)}"
 
@@ -90,6 +105,17 @@ def target_table(targets):
         measured = "not measured" if t["measured"] is None else figure({"v": t["measured"]}, "v", 2 if t["measured"]["median"] < 100 else None)
         lines.append([t["what"], t["target"], measured, {True: "met", False: "**not met**", None: ""}[t["met"]]])
     return markdown(["what", "target", "measured: median (min-max)", ""], lines)
+
+
+def scale_tables(rows):
+    """Of scale.py, which measures portalock alone: a line for each row. What many of something cost, and what others feel of a burden."""
+    burdens = [r for r in rows if "others_max_ms" in r]
+    parts = []
+    for name, some in (("With many locks, sessions or waiters", [r for r in rows if r not in burdens]), ("What others feel meanwhile", burdens)):
+        figures = columns(some)
+        if some:
+            parts.append(f"### {name}\n" + markdown(["what", *map(title, figures)], [[r["scenario"], *(figure(r, f) for f in figures)] for r in some]))
+    return parts
 
 
 def versions(machine):
@@ -111,7 +137,8 @@ def results(data):
         "## Scenarios\n",
         *(f"![{name}]({name}.svg)" for name in data["plots"]),
         "",
-        *(scenario_table(s, rows) for s, rows in scenarios(data["rows"]).items()),
+        *(scenario_table(s, rows) for s, rows in scenarios([r for r in data["rows"] if r["who"] != SCALE]).items()),
+        *scale_tables([r for r in data["rows"] if r["who"] == SCALE]),
     ]
     return "\n".join(parts)
 
