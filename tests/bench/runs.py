@@ -122,6 +122,7 @@ class Runs:
         return {"requests_s": float(out.strip().splitlines()[-1].split('","')[1].strip('"'))}
 
     def command(self, argv, count, parallel=1):
+        self.servers["portalock"].place(ALL_CPUS)
         env = {**os.environ, "PORTALOCK_SOCKET": self.servers["portalock"].address}
         run = [self.program("bench_commands"), str(count), str(parallel), *argv]
         return json.loads(subprocess.run(run, check=True, capture_output=True, env=env).stdout)
