@@ -6,7 +6,8 @@ PACKAGES_TEST="clang libclang-rt-14-dev libcmocka-dev bats python3 util-linux pr
 PACKAGES_WINDOWS="gcc-mingw-w64-x86-64-win32 wine64 dpkg-dev"
 # scripts/musl-lockctl
 PACKAGES_MUSL="gcc libc6-dev musl-tools cmake ninja-build pkg-config binutils dpkg-dev uthash-dev"
-PACKAGES_BENCH="redis-server redis-tools libhiredis-dev postgresql-15 libpq-dev python3 util-linux"
+PACKAGES_BENCH="redis-server redis-tools libhiredis-dev postgresql-15 libpq-dev etcd-server python3 python3-portalocker python3-filelock util-linux musl-tools
+        strace gnuplot-nox"
 
 # install_packages NAME...: installs what dpkg does not know as installed; needs root (or sudo) only then.
 install_packages() {

@@ -1,39 +1,39 @@
 /*
  * The load of the bench: clients as processes of their own, each with one connection, blocking.
  *
- *   bench_load pairs KIND ADDRESS FOLDER CLIENTS DEPTH SECONDS   lock and unlock of own names, DEPTH requests under way
- *   bench_load hand-over KIND ADDRESS FOLDER CLIENTS 1 SECONDS   all share one lock: from the unlock of one to the next one's grant
- *   bench_load same KIND ADDRESS FOLDER CLIENTS 1 SECONDS        all share one lock, each holds it for a millisecond: who gets how much
+ *   bench_load MODE KIND ADDRESS FOLDER CLIENTS DEPTH SECONDS
  *
- * Prints one JSON object: operations per second, percentiles in microseconds, Jain's index of the clients' shares.
+ * MODE: pairs, hand-over, same, outsider, readers (load_modes.c). KIND: a name of peers.h. DEPTH: requests under way at once, of each client.
+ *
+ * It says "ready" when all are at work, and begins to count when a line comes on stdin. After SECONDS it prints one JSON object: operations per second,
+ * percentiles in microseconds, Jain's index of the clients' shares; and goes on with its load until the next line comes. So whoever started it can read
+ * the servers' clocks at both ends, with all connections open.
  */
-#include "peers.h"
+#include "load.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define CLIENTS_MAX 256
-#define BUCKETS 4096            /* 64 for each power of two of nanoseconds: within 1.6 % */
+#define WARM_UP_S 0.1           /* at most; as long as the measurement, if that is shorter */
+#define NOTHING_YET_MS 2000     /* so much longer than asked for, until anything at all has been done */
+#define PATIENCE_MS 500         /* with those that wait for a lock at the end */
 
-struct shared {
-        atomic_int ready;
-        atomic_bool go, over;
-        atomic_ullong released_ns;              /* when the shared lock was given up last */
-        atomic_ullong done[CLIENTS_MAX];
-        atomic_ullong histogram[BUCKETS];
+struct counts {
+        uint64_t at_ns, hold_ns, holds;
+        uint64_t done[LOAD_CLIENTS_MAX], histogram[LOAD_BUCKETS];
 };
 
-static struct shared *shared;
+struct load *load;
+static pid_t pids[LOAD_CLIENTS_MAX];
 
 void bench_fail(const char *what, const char *why)
 {
@@ -41,7 +41,7 @@ void bench_fail(const char *what, const char *why)
         _exit(1);
 }
 
-static uint64_t now_ns(void)
+uint64_t load_now_ns(void)
 {
         struct timespec t;
 
@@ -63,160 +63,197 @@ static double bucket_us(unsigned bucket)
         return bucket < 128 ? (double)bucket / 1000 : (double)((uint64_t)(64 + bucket % 64) << (bucket / 64 - 1)) / 1000;
 }
 
-static void record(uint64_t ns)
+void load_record(uint64_t ns)
 {
         unsigned bucket = bucket_of(ns);
 
-        atomic_fetch_add_explicit(&shared->histogram[bucket < BUCKETS ? bucket : BUCKETS - 1], 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&load->histogram[bucket < LOAD_BUCKETS ? bucket : LOAD_BUCKETS - 1], 1, memory_order_relaxed);
 }
 
 static const struct peer_kind *kind_of(const char *name)
 {
-        static const struct peer_kind *const kinds[] = {&peer_portalock, &peer_portalock_fd, &peer_echo, &peer_redis, &peer_redis_list, &peer_postgres};
+        static const struct peer_kind *const kinds[] = {
+                &peer_portalock, &peer_portalock_fd, &peer_echo, &peer_flock,
+#ifdef BENCH_PEERS
+                &peer_redis, &peer_redis_list, &peer_postgres, &peer_etcd,
+#endif
+        };
         size_t i;
 
         for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
                 if (strcmp(kinds[i]->name, name) == 0)
                         return kinds[i];
         }
-        bench_fail(name, "no such kind of peer");
+        bench_fail(name, "no such kind of peer in this build");
 }
 
-static void do_pairs(const struct peer_kind *kind, struct peer *p, int depth, atomic_ullong *done)
+static void client(const struct load_mode *mode, const struct peer_kind *kind, char **argv, int number, int depth)
 {
-        while (!shared->over) {
-                uint64_t began = now_ns();
+        struct peer *p;
 
-                if (depth == 1) {
-                        kind->lock(p, 0);
-                        kind->unlock(p, 0);
-                } else {
-                        kind->pairs(p, depth / 2);
-                }
-                record(now_ns() - began);
-                *done += depth == 1 ? 1u : (unsigned)depth / 2;
-        }
-}
-
-static void do_hand_over(const struct peer_kind *kind, struct peer *p, atomic_ullong *done)
-{
-        while (!shared->over) {
-                uint64_t released;
-
-                kind->lock(p, -1);
-                released = atomic_exchange(&shared->released_ns, 0);
-                if (released != 0) {
-                        record(now_ns() - released);
-                        ++*done;
-                }
-                usleep(200);    /* the others come to wait */
-                atomic_store(&shared->released_ns, now_ns());
-                kind->unlock(p, -1);
-        }
-}
-
-static void do_same(const struct peer_kind *kind, struct peer *p, atomic_ullong *done)
-{
-        while (!shared->over) {
-                kind->lock(p, -1);
-                usleep(1000);
-                kind->unlock(p, -1);
-                ++*done;
-        }
-}
-
-static void client(const char *what, const struct peer_kind *kind, char **argv, int number, int depth)
-{
-        struct peer *p = kind->open(argv[3], argv[4], number, depth);
-        atomic_ullong *done = &shared->done[number];
-
-        atomic_fetch_add(&shared->ready, 1);
-        while (!shared->go)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        p = kind->open(argv[3], argv[4], number, depth);
+        load->ready++;
+        while (!load->go)
                 usleep(100);
-        if (strcmp(what, "pairs") == 0)
-                do_pairs(kind, p, depth, done);
-        else if (strcmp(what, "hand-over") == 0)
-                do_hand_over(kind, p, done);
-        else
-                do_same(kind, p, done);
+        mode->run(kind, p, number, depth, argv[4]);
         _exit(0);
 }
 
-static double percentile(uint64_t total, double part)
+static void start(const struct load_mode *mode, const struct peer_kind *kind, char **argv, int clients, int depth, double warm_up)
 {
-        uint64_t below = 0;
-        unsigned i;
-
-        for (i = 0; i < BUCKETS; i++) {
-                below += shared->histogram[i];
-                if ((double)below >= part * (double)total && below > 0)
-                        return bucket_us(i);
-        }
-        return 0;
-}
-
-static void report(int clients, double seconds)
-{
-        uint64_t total = 0, recorded = 0;
-        double squares = 0;
-        int i;
+        int i, status;
 
         for (i = 0; i < clients; i++) {
-                total += shared->done[i];
-                squares += (double)shared->done[i] * (double)shared->done[i];
+                pids[i] = fork();
+                if (pids[i] == 0)
+                        client(mode, kind, argv, i, depth);
+                if (pids[i] < 0)
+                        bench_fail("fork", strerror(errno));
         }
-        for (i = 0; i < BUCKETS; i++)
-                recorded += shared->histogram[i];
-        printf("{\"done\":%" PRIu64 ",\"per_s\":%.1f,\"p50_us\":%.2f,\"p99_us\":%.2f,\"p999_us\":%.2f,\"jain\":%.4f}\n", total, (double)total / seconds,
-               percentile(recorded, 0.50), percentile(recorded, 0.99), percentile(recorded, 0.999),
-               squares > 0 ? (double)total * (double)total / ((double)clients * squares) : 0.0);
-}
-
-int main(int argc, char **argv)
-{
-        const struct peer_kind *kind;
-        int clients, depth, i, status;
-        uint64_t began, ended;
-        bool failed = false;
-
-        if (argc != 8)
-                bench_fail("usage", "bench_load pairs|hand-over|same KIND ADDRESS FOLDER CLIENTS DEPTH SECONDS");
-        kind = kind_of(argv[2]);
-        clients = atoi(argv[5]);
-        depth = atoi(argv[6]);
-        if (clients < 1 || clients > CLIENTS_MAX || depth < 1 || depth > 64 || (depth > 1 && kind->pairs == NULL))
-                bench_fail("usage", "1 to 256 clients; a depth of 1 to 64, if that kind knows it");
-        shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        if (shared == MAP_FAILED)
-                bench_fail("mmap", strerror(errno));
-        for (i = 0; i < clients; i++) {
-                if (fork() == 0)
-                        client(argv[1], kind, argv, i, depth);
-        }
-        while (shared->ready < clients) {
+        while (load->ready < clients) {
                 if (waitpid(-1, &status, WNOHANG) > 0)
                         bench_fail("a client", "has ended early");
                 usleep(1000);
         }
-        began = now_ns();
-        shared->go = true;
-        usleep((useconds_t)(atof(argv[7]) * 1e6));
-        shared->over = true;
-        ended = now_ns();
-        report(clients, (double)(ended - began) / 1e9);
-        fflush(stdout);
-        /* Those that wait for one who has ended already get it by the end of his connection, or are ended. */
-        for (i = 0; i < clients; i++) {
-                pid_t pid = 0;
-                int tries;
+        load->go = true;
+        usleep((useconds_t)(warm_up * 1e6));
+}
 
-                for (tries = 0; tries < 2000 && (pid = waitpid(-1, &status, WNOHANG)) == 0; tries++)
+static void count(struct counts *c)
+{
+        size_t i;
+
+        c->at_ns = load_now_ns();
+        c->hold_ns = load->hold_ns;
+        c->holds = load->holds;
+        for (i = 0; i < LOAD_CLIENTS_MAX; i++)
+                c->done[i] = load->done[i];
+        for (i = 0; i < LOAD_BUCKETS; i++)
+                c->histogram[i] = load->histogram[i];
+}
+
+static bool anything_done(const struct counts *since)
+{
+        int i;
+
+        for (i = 0; i < LOAD_CLIENTS_MAX; i++) {
+                if (load->done[i] > since->done[i])
+                        return true;
+        }
+        return false;
+}
+
+/* `to` becomes what has come since `from`. A wait that has not ended counts as long as it lasts. */
+static void subtract(struct counts *to, const struct counts *from)
+{
+        uint64_t since = load->waiting_since;
+        size_t i;
+
+        if (since != 0 && since < from->at_ns)
+                to->histogram[bucket_of(to->at_ns - since)]++;
+        to->hold_ns -= from->hold_ns;
+        to->holds -= from->holds;
+        to->at_ns -= from->at_ns;
+        for (i = 0; i < LOAD_CLIENTS_MAX; i++)
+                to->done[i] -= from->done[i];
+        for (i = 0; i < LOAD_BUCKETS; i++)
+                to->histogram[i] -= from->histogram[i];
+}
+
+static double percentile(const struct counts *c, double part)
+{
+        uint64_t total = 0, below = 0;
+        unsigned i, last = 0;
+
+        for (i = 0; i < LOAD_BUCKETS; i++)
+                total += c->histogram[i];
+        for (i = 0; i < LOAD_BUCKETS; i++) {
+                below += c->histogram[i];
+                if (c->histogram[i] > 0)
+                        last = i;
+                if (below > 0 && (double)below >= part * (double)total)
+                        return bucket_us(last);
+        }
+        return 0;
+}
+
+static void report(const struct counts *c, int clients)
+{
+        uint64_t total = 0;
+        double squares = 0;
+        int i;
+
+        for (i = 0; i < clients; i++) {
+                total += c->done[i];
+                squares += (double)c->done[i] * (double)c->done[i];
+        }
+        printf("{\"done\":%" PRIu64 ",\"seconds\":%.6f,\"p50_us\":%.3f,\"p99_us\":%.3f,\"p999_us\":%.3f,\"max_us\":%.3f,\"jain\":%.4f,\"hold_us\":%.1f}\n", total,
+               (double)c->at_ns / 1e9, percentile(c, 0.50), percentile(c, 0.99), percentile(c, 0.999), percentile(c, 1),
+               squares > 0 ? (double)total * (double)total / ((double)clients * squares) : 0.0, c->holds > 0 ? (double)c->hold_ns / (double)c->holds / 1000 : 0.0);
+        fflush(stdout);
+}
+
+static void await_line(void)
+{
+        int c;
+
+        while ((c = getchar()) != '\n') {
+                if (c == EOF)
+                        bench_fail("stdin", "has ended");
+        }
+}
+
+/* Clients look whether it is over when they have the lock; those that never get it are killed. True: one has ended of itself with a failure. */
+static bool end(int clients)
+{
+        bool failed = false;
+        int i, status, waited = 0;
+
+        load->over = true;
+        for (i = 0; i < clients; i++) {
+                while (waitpid(pids[i], &status, WNOHANG) == 0) {
+                        if (waited++ >= PATIENCE_MS)
+                                kill(pids[i], SIGKILL);
                         usleep(1000);
-                if (pid == 0) {
-                        kill(0, SIGTERM);
-                        return 0;
                 }
-                failed |= !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+                failed |= WIFEXITED(status) && WEXITSTATUS(status) != 0;
         }
         return failed;
+}
+
+int main(int argc, char **argv)
+{
+        static struct counts before, after;
+        const struct load_mode *mode;
+        const struct peer_kind *kind;
+        int clients, depth, more;
+        double seconds;
+
+        if (argc != 8 || (mode = load_mode(argv[1])) == NULL)
+                bench_fail("usage", "bench_load pairs|hand-over|same|outsider|readers KIND ADDRESS FOLDER CLIENTS DEPTH SECONDS");
+        kind = kind_of(argv[2]);
+        clients = atoi(argv[5]);
+        depth = atoi(argv[6]);
+        seconds = atof(argv[7]);
+        if (clients < mode->clients_min || clients > LOAD_CLIENTS_MAX || depth < 1 || depth > PEER_DEPTH_MAX || (depth > 1 && kind->pairs == NULL))
+                bench_fail("usage", "too few clients or too many, or a depth that this kind does not know");
+        if (strcmp(mode->name, "readers") == 0 && kind->lock_shared == NULL)
+                bench_fail(kind->name, "has no shared locks");
+        load = mmap(NULL, sizeof *load, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (load == MAP_FAILED)
+                bench_fail("mmap", strerror(errno));
+        start(mode, kind, argv, clients, depth, seconds < WARM_UP_S ? seconds : WARM_UP_S);
+        puts("ready");
+        fflush(stdout);
+        await_line();
+        count(&before);
+        usleep((useconds_t)(seconds * 1e6));
+        for (more = 0; more < NOTHING_YET_MS && !anything_done(&before); more++)
+                usleep(1000);
+        count(&after);
+        subtract(&after, &before);
+        report(&after, clients);
+        await_line();
+        return end(clients);
 }

@@ -1,4 +1,4 @@
-/* portalockd by path and by passed descriptor, the roofline server (which speaks the same), and the echo of the same bytes. */
+/* portalockd by path and by passed descriptor, the roofline and relay servers (which speak the same), and the echo of the same bytes. */
 #include "peers.h"
 
 #include <errno.h>
@@ -10,11 +10,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define DEPTH_MAX 64
-
 struct name {
-        char lock[512], unlock[512];    /* the request lines; unlock by path, for pipelining */
-        size_t lock_len, unlock_len;
+        char lock[512], share[512], unlock[512];        /* the request lines; unlock by path, for pipelining */
+        size_t lock_len, share_len, unlock_len;
         long long id;                   /* of the lock held */
         int fd;
 };
@@ -23,8 +21,8 @@ struct peer {
         int socket;
         bool passes, echoes;
         char in[1 << 16];
-        size_t in_len;
-        struct name shared, own[DEPTH_MAX];
+        size_t in_start, in_end;
+        struct name shared, own[PEER_DEPTH_MAX];
 };
 
 static void send_all(struct peer *p, const char *data, size_t len, int fd)
@@ -61,34 +59,47 @@ static void send_all(struct peer *p, const char *data, size_t len, int fd)
 /* The next whole line, without its LF; valid until the next call. */
 static char *take_line(struct peer *p)
 {
-        static __thread char line[1 << 16];
-        char *end;
+        char *line, *end;
         ssize_t n;
 
-        while ((end = memchr(p->in, '\n', p->in_len)) == NULL) {
-                n = recv(p->socket, p->in + p->in_len, sizeof p->in - p->in_len, 0);
+        while ((end = memchr(p->in + p->in_start, '\n', p->in_end - p->in_start)) == NULL) {
+                if (p->in_start > 0) {
+                        memmove(p->in, p->in + p->in_start, p->in_end - p->in_start);
+                        p->in_end -= p->in_start;
+                        p->in_start = 0;
+                }
+                n = recv(p->socket, p->in + p->in_end, sizeof p->in - p->in_end, 0);
                 if (n <= 0)
                         bench_fail("recv", n == 0 ? "the server has closed" : strerror(errno));
-                p->in_len += (size_t)n;
+                p->in_end += (size_t)n;
         }
         *end = '\0';
-        memcpy(line, p->in, (size_t)(end - p->in) + 1);
-        p->in_len -= (size_t)(end + 1 - p->in);
-        memmove(p->in, end + 1, p->in_len);
+        line = p->in + p->in_start;
+        p->in_start = (size_t)(end + 1 - p->in);
         return line;
+}
+
+static size_t lock_line(const struct peer *p, char out[512], const char *path, const char *mode)
+{
+        return (size_t)snprintf(out, 512, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"lock\",\"params\":{\"path\":\"%s\",%s\"flags\":[\"%s\"]}}\n", path,
+                                p->passes ? "\"fd\":true," : "", mode);
 }
 
 static void prepare(struct peer *p, struct name *n, const char *path)
 {
         n->fd = -1;
-        n->lock_len = (size_t)snprintf(n->lock, sizeof n->lock, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"lock\",\"params\":{\"path\":\"%s\",%s\"flags\":[\"LOCK_EX\"]}}\n",
-                                       path, p->passes ? "\"fd\":true," : "");
+        n->lock_len = lock_line(p, n->lock, path, "LOCK_EX");
+        n->share_len = lock_line(p, n->share, path, "LOCK_SH");
         n->unlock_len = (size_t)snprintf(n->unlock, sizeof n->unlock, "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"unlock\",\"params\":{\"path\":\"%s\"}}\n", path);
-        if (!p->passes)
+        if (p->echoes)
                 return;
-        n->fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0666);
+        n->fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0666);      /* by path too: that the file has to be made is nothing of the server's */
         if (n->fd < 0)
                 bench_fail(path, strerror(errno));
+        if (!p->passes) {
+                close(n->fd);
+                n->fd = -1;
+        }
 }
 
 static struct peer *open_wire(const char *address, const char *folder, int client, int depth, bool passes, bool echoes)
@@ -137,19 +148,32 @@ static struct name *name_of(struct peer *p, int which)
         return which < 0 ? &p->shared : &p->own[which];
 }
 
-static void lock(struct peer *p, int which)
+static void granted(struct peer *p, struct name *n)
 {
-        struct name *n = name_of(p, which);
-        const char *line, *member;
+        const char *line = take_line(p), *member;
 
-        send_all(p, n->lock, n->lock_len, n->fd);
-        line = take_line(p);
         if (p->echoes)
                 return;
         member = strstr(line, "\"lock\":");
         if (member == NULL)
                 bench_fail("lock", line);
         n->id = atoll(member + 7);
+}
+
+static void lock(struct peer *p, int which)
+{
+        struct name *n = name_of(p, which);
+
+        send_all(p, n->lock, n->lock_len, n->fd);
+        granted(p, n);
+}
+
+static void lock_shared(struct peer *p, int which)
+{
+        struct name *n = name_of(p, which);
+
+        send_all(p, n->share, n->share_len, n->fd);
+        granted(p, n);
 }
 
 static void unlock(struct peer *p, int which)
@@ -166,25 +190,23 @@ static void unlock(struct peer *p, int which)
 
 static void pairs(struct peer *p, int count)
 {
-        static __thread char all[DEPTH_MAX * 1024];
+        static __thread char all[PEER_DEPTH_MAX * 1024];
         size_t len = 0;
         int i;
 
         for (i = 0; i < count; i++) {
                 struct name *n = &p->own[i];
 
-                if (p->passes) {
-                        send_all(p, n->lock, n->lock_len, n->fd);
-                        send_all(p, n->unlock, n->unlock_len, -1);
-                        continue;
-                }
                 memcpy(all + len, n->lock, n->lock_len);
                 len += n->lock_len;
+                if (p->passes) {        /* a message carries one descriptor: it takes along the unlock of the lock before */
+                        send_all(p, all, len, n->fd);
+                        len = 0;
+                }
                 memcpy(all + len, n->unlock, n->unlock_len);
                 len += n->unlock_len;
         }
-        if (len > 0)
-                send_all(p, all, len, -1);
+        send_all(p, all, len, -1);
         for (i = 0; i < 2 * count; i++) {
                 const char *line = take_line(p);
 
@@ -193,6 +215,6 @@ static void pairs(struct peer *p, int count)
         }
 }
 
-const struct peer_kind peer_portalock = {"portalock", open_path, lock, unlock, pairs};
-const struct peer_kind peer_portalock_fd = {"portalock-fd", open_fd, lock, unlock, pairs};
-const struct peer_kind peer_echo = {"echo", open_echo, lock, unlock, pairs};
+const struct peer_kind peer_portalock = {"portalock", open_path, lock, lock_shared, unlock, pairs};
+const struct peer_kind peer_portalock_fd = {"portalock-fd", open_fd, lock, lock_shared, unlock, pairs};
+const struct peer_kind peer_echo = {"echo", open_echo, lock, NULL, unlock, pairs};

@@ -41,6 +41,7 @@ struct waiter {
 struct lock {
         char *path;
         int fd;
+        struct stat open_file;                  /* what fd is */
         struct connection *holder;              /* NULL: idle, the description is kept for a while */
         int64_t number;
         uint64_t idle_since;
@@ -107,14 +108,17 @@ static void forget_idle(struct lock *l)
 /* Lock it in the kernel and look whether the path still means it. */
 static void take(struct lock *l)
 {
-        struct stat open_file, named;
+        struct stat named;
 
         for (;;) {
-                if (l->fd < 0)
+                if (l->fd < 0) {
                         l->fd = open(l->path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+                        if (l->fd < 0 || fstat(l->fd, &l->open_file) != 0)
+                                abort();
+                }
                 if (flock(l->fd, LOCK_EX | LOCK_NB) != 0)
-                        abort();        /* the bench brings no outsiders */
-                if (fstat(l->fd, &open_file) == 0 && stat(l->path, &named) == 0 && open_file.st_ino == named.st_ino && open_file.st_dev == named.st_dev)
+                        abort();        /* the bench brings no outsiders to this one */
+                if (stat(l->path, &named) == 0 && l->open_file.st_ino == named.st_ino && l->open_file.st_dev == named.st_dev)
                         return;
                 close(l->fd);
                 l->fd = -1;

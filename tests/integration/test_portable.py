@@ -18,6 +18,7 @@ HEADERS = {f"{name}.h" for name in C11.split()} | {"uv.h", "cjson/cJSON.h", "uth
 EXCEPTIONS = {
     "getopt.h": "getopt_long(): in every C library but Microsoft's, for which vcpkg has getopt-win32",
     "sys/queue.h": "BSD's lists, one header without includes: whoever lacks it takes a copy (docs/design.md)",
+    "sanitizer/asan_interface.h": "where AddressSanitizer looks on, and nowhere else",
 }
 # Before the first line of each file. POSIX' types, for libuv's header names them; what else they would bring stays hidden.
 PRELUDE = """
