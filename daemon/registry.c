@@ -13,11 +13,7 @@
 
 static uint64_t text_hash(const char *text)
 {
-        size_t len = strlen(text);
-        unsigned hash;
-
-        HASH_JEN(text, len, hash);
-        return hash;
+        return hash_bytes(text, strlen(text));
 }
 
 static uint64_t id_hash(const struct client *c, const struct pl_id *id)

@@ -9,6 +9,7 @@ LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
 ALLOW, ERRNO_EPERM = 0x7FFF0000, 0x00050001
 NUMBER, SECOND_ARGUMENT = 0, 24  # offsets in struct seccomp_data
 KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
+OPENAT2 = 437  # everywhere
 FCNTL = {"x86_64": 72, "aarch64": 25}.get(platform.machine())
 
 libc = ctypes.CDLL(None, use_errno=True)

@@ -75,6 +75,22 @@ class Filtered(unittest.TestCase):
             self.assertTrue(a.unlock(held["lock"]))
             b.lock(path, EX, self.open())
 
+    def test_without_openat2_paths_are_locked_and_files_made_as_ever(self):
+        self.start((seccomp.OPENAT2, None))
+        there, missing = self.daemon.file(), self.daemon.file("missing")
+        self.open()
+        with self.daemon.connect() as a, self.daemon.connect() as b:
+            for path in (there, missing):
+                for _ in range(3):
+                    a.lock(path, EX)
+                    self.assertFalse(is_free(path))
+                    b.busy(path, "LOCK_EX|LOCK_NB")
+                    self.assertTrue(a.call("unlock", {"path": path})["released"])
+            absent = {"path": self.daemon.file("absent"), "flags": [EX], "create": False}
+            self.assertEqual(a.refuse("lock", absent).data["errno"], "ENOENT")
+            absent["path"] = self.daemon.file("no/folder")
+            self.assertEqual(a.refuse("lock", absent).data["errno"], "ENOENT")
+
 
 if __name__ == "__main__":
     unittest.main()

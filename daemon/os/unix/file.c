@@ -79,12 +79,22 @@ bool file_is_local(struct mounts *m, int fd, const struct file_identity *known)
         return mounts_is_local(m, id.mount, id.device);
 }
 
-/* A descriptor that only names the file; EAGAIN: part of the path is not in the kernel's cache. */
+/* A descriptor that only names the file; EAGAIN: part of the path is not in the kernel's cache. ENOSYS, EINVAL or EPERM: an old kernel, or a filter. */
 static int name_cached(const char *path, int flags)
 {
         struct open_how how = {.flags = (uint64_t)(unsigned)(O_PATH | O_CLOEXEC | flags), .resolve = RESOLVE_CACHED};
 
         return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+}
+
+/* As that, but on an old kernel or behind a filter the way there may hang; the file itself not. */
+static int name_at_once(const char *path, int flags)
+{
+        int named = name_cached(path, flags);
+
+        if (named < 0 && (errno == ENOSYS || errno == EINVAL || errno == EPERM))
+                named = open_again(path, O_PATH | O_CLOEXEC | flags, 0);
+        return named;
 }
 
 /* Takes the descriptor over. */
@@ -112,7 +122,7 @@ static enum file_place glance_into_folder(struct mounts *m, const char *path, st
         if (name == NULL || name[1] == '\0' || (size_t)(name - path) >= sizeof folder - 1)
                 return FILE_AWAY;
         snprintf(folder, sizeof folder, "%.*s/", (int)(name - path), path);
-        dir = name_cached(folder, O_DIRECTORY);
+        dir = name_at_once(folder, O_DIRECTORY);
         if (dir < 0 && errno != EAGAIN) {
                 fail(e, "open", errno);
                 return FILE_BAD;
@@ -136,10 +146,8 @@ static enum file_place glance_into_folder(struct mounts *m, const char *path, st
 
 enum file_place file_glance(struct mounts *m, const char *path, struct file_identity *id, struct file_error *e)
 {
-        int named = name_cached(path, 0);
+        int named = name_at_once(path, 0);
 
-        if (named < 0 && (errno == ENOSYS || errno == EINVAL || errno == EPERM))
-                named = open_again(path, O_PATH | O_CLOEXEC, 0);         /* an old kernel, or a filter: the way there may hang, the file itself not */
         if (named >= 0)
                 return place_of(m, named, id, e);
         if (errno == EAGAIN || errno == ENOENT)
