@@ -452,12 +452,25 @@ static void lose(struct table *t, struct resource *r, struct bearer *b)
         }
 }
 
+/* What it was to convert has gone. */
+static void lose_upgrade(struct table *t, struct request *q)
+{
+        q->upgrade = NULL;
+        q->resource->upgrader = NULL;
+        queue_answer(t, q, OUT_LOST, 0);
+}
+
 static void ghost_done(struct table *t, struct request *q, enum table_os_result result)
 {
+        struct request *again = q->resource->upgrader;  /* asked for since then, perhaps by the same owner */
+
         if (result == OS_TAKEN)
                 give_back(t, q, q->bearer);
-        if (result == OS_LOST)
+        if (result == OS_LOST) {
                 lose(t, q->resource, q->bearer);
+                if (again != NULL && again->bearer == q->bearer)
+                        lose_upgrade(t, again);
+        }
         q->resource->released = true;
         store_drop_bearer(t, q->bearer);
         store_free_request(t, q);
@@ -474,9 +487,7 @@ static void upgrade_done(struct table *t, struct request *q, const struct table_
                 break;
         case OS_LOST:
                 lose(t, r, own->bearer);
-                q->upgrade = NULL;
-                r->upgrader = NULL;
-                queue_answer(t, q, OUT_LOST, 0);
+                lose_upgrade(t, q);
                 break;
         case OS_FAILED:
                 queue_answer(t, q, OUT_FAILED, ev->error);

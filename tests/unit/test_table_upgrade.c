@@ -108,6 +108,23 @@ static void an_upgrade_lost_to_an_outsider_is_told_to_all_who_held(void **state)
         trace_expect(t, "C has EX\n");
 }
 
+static void who_tries_again_while_a_conversion_is_under_way_that_he_gave_up_loses_with_it(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', SH, FOREVER);
+        t->slow = true;
+        trace_lock(t, 'A', EX, 50);
+        trace_advance(t, 50);
+        trace_forget(t);
+        trace_lock(t, 'A', EX, FOREVER);        /* the one before is still with the system, which takes its time */
+        trace_answer(t, OS_LOST);
+        trace_expect(t, "A waits\nA is told of its loss\nA lost it\n");
+        t->slow = false;
+        trace_lock(t, 'C', EX, AT_ONCE);
+        trace_expect(t, "C has EX\n");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -118,6 +135,7 @@ int main(void)
                 HISTORY(an_unlock_during_a_waiting_upgrade_cancels_it),
                 HISTORY(an_upgrade_that_only_an_outsider_blocks_tries_again_later_and_later),
                 HISTORY(an_upgrade_lost_to_an_outsider_is_told_to_all_who_held),
+                HISTORY(who_tries_again_while_a_conversion_is_under_way_that_he_gave_up_loses_with_it),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
