@@ -31,14 +31,23 @@ const char *os_base_name(const char *path)
 
 void os_user_name(int64_t uid, char *out, size_t size)
 {
-        struct passwd *p = uid >= 0 ? getpwuid((uid_t)uid) : NULL;
+        static int64_t last = -1;       /* most of what is listed is one user's, and each look reads the whole of /etc/passwd, or asks a server */
+        static char name[64];
+        const struct passwd *p;
 
-        if (p != NULL)
-                snprintf(out, size, "%s", p->pw_name);
-        else if (uid >= 0)
-                snprintf(out, size, "%" PRId64, uid);
-        else
+        if (uid < 0) {
                 snprintf(out, size, "-");
+                return;
+        }
+        if (uid != last) {
+                p = getpwuid((uid_t)uid);
+                if (p != NULL)
+                        snprintf(name, sizeof name, "%s", p->pw_name);
+                else
+                        snprintf(name, sizeof name, "%" PRId64, uid);
+                last = uid;
+        }
+        snprintf(out, size, "%s", name);
 }
 
 bool os_is_terminal(int fd)
