@@ -33,7 +33,7 @@ struct wait {
         bool answered;          /* under the mutex: written by the thread */
         TAILQ_ENTRY(wait) by_age;       /* while it has no thread */
         TAILQ_ENTRY(wait) entry;        /* of `cancelling` */
-        STAILQ_ENTRY(wait) ready;       /* of `answered` or `ready` */
+        STAILQ_ENTRY(wait) ready;       /* of `answered` or `ready`, then of `ended` */
         UT_hash_handle hh;
 };
 
@@ -49,6 +49,7 @@ struct oslock_pool {
         TAILQ_HEAD(, wait) retries;             /* all without a thread, by age */
         TAILQ_HEAD(, wait) cancelling;          /* threads that are signalled until they have answered */
         struct wait_queue ready;                /* answers of the loop itself */
+        struct wait_queue ended;                /* answered by threads that are still to be joined */
         unsigned threads, threads_max, retrying, handles;
         uint64_t *thread_users;                 /* of the waits with a thread, in no order */
         unsigned random;

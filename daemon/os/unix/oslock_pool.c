@@ -10,6 +10,7 @@
 #include "thread.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -85,6 +86,7 @@ static void wait_main(void *arg)
         if (!p->closing)
                 uv_async_send(&p->async);
         pthread_mutex_unlock(&p->mutex);
+        sched_yield();  /* the answer goes before the end of this thread, if they share a processor */
 }
 
 /* Is there a thread left, for this user? */
@@ -163,6 +165,18 @@ static void remove_wait(struct oslock_pool *p, struct wait *w)
                 retry_remove(p, w);
 }
 
+static void join_ended(struct oslock_pool *p)
+{
+        struct wait *w;
+
+        while ((w = STAILQ_FIRST(&p->ended)) != NULL) {
+                STAILQ_REMOVE_HEAD(&p->ended, ready);
+                uv_thread_join(&w->thread);
+                free(w);
+        }
+}
+
+/* A thread that has answered still takes a while to end. It is joined in the loop's next turn: by then the answer has been written to whoever waits for it. */
 static void answer_all(struct oslock_pool *p, struct wait_queue *queue)
 {
         struct wait *w;
@@ -170,13 +184,16 @@ static void answer_all(struct oslock_pool *p, struct wait_queue *queue)
         while ((w = STAILQ_FIRST(queue)) != NULL) {
                 STAILQ_REMOVE_HEAD(queue, ready);
                 remove_wait(p, w);
-                if (w->has_thread) {
-                        uv_thread_join(&w->thread);
+                if (w->has_thread)
                         give_thread(p);
-                }
                 p->done(p->arg, w->op, w->result, w->error);
-                free(w);
+                if (w->has_thread)
+                        STAILQ_INSERT_TAIL(&p->ended, w, ready);
+                else
+                        free(w);
         }
+        if (!STAILQ_EMPTY(&p->ended))
+                uv_async_send(&p->async);
 }
 
 static void on_async(uv_async_t *async)
@@ -184,6 +201,7 @@ static void on_async(uv_async_t *async)
         struct oslock_pool *p = async->data;
         struct wait_queue queue = STAILQ_HEAD_INITIALIZER(queue);
 
+        join_ended(p);
         pthread_mutex_lock(&p->mutex);
         STAILQ_CONCAT(&queue, &p->answered);
         pthread_mutex_unlock(&p->mutex);
@@ -215,6 +233,7 @@ struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock
         TAILQ_INIT(&p->cancelling);
         STAILQ_INIT(&p->ready);
         STAILQ_INIT(&p->answered);
+        STAILQ_INIT(&p->ended);
         if (uv_async_init(loop, &p->async, on_async) != 0) {
                 free(p->thread_users);
                 free(p);
@@ -285,6 +304,7 @@ void oslock_pool_destroy(struct oslock_pool *p)
                         uv_thread_join(&w->thread);
                 free(w);
         }
+        join_ended(p);
         free(p->heap);
         free(p->thread_users);
         p->heap = NULL;
