@@ -31,7 +31,7 @@ static int set_up(void **state)
         for (c = f->folder; *c != '\0'; c++)
                 *c = *c == '/' ? '\\' : *c;
         snprintf(f->file, sizeof f->file, "%s\\f.lock", f->folder);
-        fd = file_open(f->file, true, &f->id, &e);
+        fd = file_open(f->file, true, NULL, &f->id, &e);
         assert_true(fd >= 0);
         file_close(fd);
         *state = f;
@@ -57,7 +57,7 @@ static void assert_same(const struct fixture *f, const char *prefix, const char 
         snprintf(spelling, sizeof spelling, "%s%s", prefix, path);
         for (c = spelling; slashes && *c != '\0'; c++)
                 *c = *c == '\\' ? '/' : *c;
-        fd = file_open(spelling, false, &id, &e);
+        fd = file_open(spelling, false, NULL, &id, &e);
         if (fd < 0)
                 fail_msg("%s: %s, errno %d, code %u", spelling, e.syscall, e.error, e.code);
         assert_memory_equal(&id, &f->id, sizeof id);
@@ -94,16 +94,16 @@ static void what_is_no_file_is_refused(void **state)
 
         for (i = 0; i < sizeof words / sizeof words[0]; i++) {
                 e = (struct file_error){0};
-                assert_int_equal(file_open(words[i], true, &id, &e), -1);
+                assert_int_equal(file_open(words[i], true, NULL, &id, &e), -1);
                 assert_int_equal(e.error, ENOTSUP);
         }
         snprintf(path, sizeof path, "%s:stream", f->file);
-        assert_int_equal(file_open(path, true, &id, &e), -1);
+        assert_int_equal(file_open(path, true, NULL, &id, &e), -1);
         assert_int_equal(e.error, ENOTSUP);
         snprintf(path, sizeof path, "//?/%s:stream", f->file);
-        assert_int_equal(file_open(path, true, &id, &e), -1);
+        assert_int_equal(file_open(path, true, NULL, &id, &e), -1);
         snprintf(path, sizeof path, "%s\\NUL", f->folder);
-        assert_int_equal(file_open(path, true, &id, &e), -1);
+        assert_int_equal(file_open(path, true, NULL, &id, &e), -1);
         assert_int_equal(folder_count(f->folder), 1);
 }
 
@@ -112,7 +112,7 @@ static void a_folder_opens_but_the_system_does_not_lock_it(void **state)
         struct fixture *f = *state;
         struct file_identity id;
         struct file_error e;
-        int error = 0, fd = file_open(f->folder, false, &id, &e);
+        int error = 0, fd = file_open(f->folder, false, NULL, &id, &e);
 
         assert_true(fd >= 0);
         assert_int_equal(oslock_try(fd, OSLOCK_EX, &error), OSLOCK_FAILED);
