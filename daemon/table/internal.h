@@ -1,4 +1,4 @@
-/* The table's inside: what its files share. store.c keeps the records, queue.c decides who is next, waitgraph.c who would
+/* The table's inside: what its files share. store.c keeps the records (slots.c, chains.c and deadlines.c find them), queue.c decides who is next, waitgraph.c who would
  * wait for ever, reclaim.c what was held before, step.c is the door, look.c and check.c only look. */
 #ifndef TABLE_INTERNAL_H
 #define TABLE_INTERNAL_H
