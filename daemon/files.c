@@ -269,11 +269,8 @@ void files_do_not_keep(struct files *f, uint64_t bearer)
 {
         struct bearer *b = find_bearer(f, bearer);
 
-        if (b == NULL)
-                return;
-        files_idle_forget(f, b);
-        if (b->references == 0 && b->last_errands == 0)
-                files_remove_bearer(f, b);
+        if (b != NULL)
+                files_idle_end(f, b);
 }
 
 enum files_result files_open(struct files *f, const char *path, bool create, struct table_key *key, uint64_t *bearer, struct file_error *e)

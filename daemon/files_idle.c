@@ -54,7 +54,7 @@ void files_idle_expect(struct files *f, struct bearer *b, const char *path)
                 return;
         HASH_FIND(hh, f->idle.by_path, path, len, other);
         if (other != NULL)      /* the path does not lead there any more */
-                files_do_not_keep(f, other->bearer->id);
+                files_idle_end(f, other->bearer);
         k = calloc(1, sizeof *k + len + 1);
         if (k == NULL)
                 return;
@@ -91,7 +91,9 @@ bool files_idle_keep(struct files *f, struct bearer *b)
         size_t place = place_of(&b->file->key);
         uint64_t now = uv_now(f->idle.timer.loop);
 
-        if (k == NULL || b->file->shared != b || f->descriptors->level != DESCRIPTORS_PLENTY) {
+        if (b->file->shared != b)
+                return false;   /* what was passed, or has been replaced, is nobody's by path */
+        if (k == NULL || f->descriptors->level != DESCRIPTORS_PLENTY) {
                 f->idle.closed[place].key = b->file->key;
                 f->idle.closed[place].at_ms = now;
                 return false;
@@ -128,6 +130,13 @@ void files_idle_forget(struct files *f, struct bearer *b)
         b->keepsake = NULL;
         HASH_DELETE(hh, f->idle.by_path, k);
         free(k);
+}
+
+void files_idle_end(struct files *f, struct bearer *b)
+{
+        files_idle_forget(f, b);
+        if (b->references == 0 && b->last_errands == 0)
+                files_remove_bearer(f, b);
 }
 
 struct bearer *files_idle_find(struct files *f, const char *path)

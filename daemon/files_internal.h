@@ -72,6 +72,8 @@ bool files_idle_keep(struct files *f, struct bearer *b);
 void files_idle_take(struct files *f, struct bearer *b);
 /* It is about to be closed. */
 void files_idle_forget(struct files *f, struct bearer *b);
+/* It is kept no longer: closed at once if nobody refers to it. */
+void files_idle_end(struct files *f, struct bearer *b);
 /* The kept one that was opened by `path`, if nobody refers to it; or NULL. */
 struct bearer *files_idle_find(struct files *f, const char *path);
 void files_idle_close_all(void *files);

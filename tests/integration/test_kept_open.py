@@ -51,6 +51,13 @@ class WhatIsKept(Kept):
         self.use(self.client())
         self.assertEqual(self.open_files(), [])
 
+    def test_what_was_locked_by_descriptor_before_is_not_kept_for_that(self):
+        c = self.client()
+        for _ in range(3):
+            c.unlock(c.lock(None, EX, self.open())["lock"])
+        self.use(c)
+        self.assertEqual(self.open_files(), [])
+
     def test_what_is_locked_again_and_again_stays_open_for_two_seconds(self):
         c = self.client()
         began = time.monotonic()
@@ -66,7 +73,8 @@ class WhatIsKept(Kept):
         for _ in range(3):
             self.use(c, self.daemon.file("one"))
             self.use(c, self.daemon.file("two"))
-        self.assertEqual(len([f for f in self.open_files() if f.endswith(("one", "two"))]), 1)
+        files = self.open_files()
+        self.assertEqual(len([f for f in files if f.endswith(("one", "two"))]), 1, files)
 
     def test_no_more_than_256_are_kept_and_the_oldest_goes_first(self):
         c = self.client()
