@@ -1,12 +1,14 @@
 /*
  * The doors that cJSON leaves open are closed in three places: json_scan.c walks the whole text before cJSON sees it (grammar, UTF-8, NUL, control
  * characters, escapes, numbers, depth), so that cJSON can only fail for want of memory; the look-up is by exact case; and doubled members are
- * found in the parsed tree.
+ * found in the parsed tree. Since the scan knows where everything is, a request's own few members are read where they stand, and cJSON is given its params
+ * alone.
  */
 #include "json.h"
 
 #include "json_arena.h"
 #include "json_scan.h"
+#include "wire.h"
 
 #include <cjson/cJSON.h>
 
@@ -37,14 +39,15 @@ void pl_json_use_arena(bool on)
         cJSON_InitHooks(in_arena ? &hooks : NULL);
 }
 
-int pl_json_parse(const char *line, size_t len, struct pl_json **out)
+int pl_json_outline(const char *line, size_t len, struct pl_outline *out)
 {
-        cJSON *root;
-        int r = pl_json_scan(line, len);
+        return pl_json_scan(line, len, out);
+}
 
-        if (r != 0)
-                return r;
-        root = cJSON_ParseWithLength(line, len);
+int pl_json_parse_value(struct pl_span value, struct pl_json **out)
+{
+        cJSON *root = cJSON_ParseWithLength(value.at, value.len);
+
         if (in_arena && root != NULL)
                 json_arena_open();
         else if (in_arena)
@@ -53,6 +56,14 @@ int pl_json_parse(const char *line, size_t len, struct pl_json **out)
                 return -ENOMEM;         /* what is not JSON has been refused already */
         *out = wrap(root);
         return 0;
+}
+
+int pl_json_parse(const char *line, size_t len, struct pl_json **out)
+{
+        struct pl_outline outline;
+        int r = pl_json_scan(line, len, &outline);
+
+        return r != 0 ? r : pl_json_parse_value((struct pl_span){line, len}, out);
 }
 
 void pl_json_free(struct pl_json *root)
@@ -187,6 +198,30 @@ bool pl_json_string(const struct pl_json *n, const char **out)
         if (n == NULL || !cJSON_IsString(node(n)))
                 return false;
         *out = node(n)->valuestring;
+        return true;
+}
+
+bool pl_span_string(struct pl_span value, struct pl_span *inside)
+{
+        if (value.len < 2 || value.at[0] != '"' || pl_plain_length(value.at + 1, value.len - 2) != value.len - 2)
+                return false;
+        *inside = (struct pl_span){value.at + 1, value.len - 2};
+        return true;
+}
+
+bool pl_span_integer(struct pl_span value, int64_t *out)
+{
+        bool negative = value.len > 0 && value.at[0] == '-';
+        int64_t sum = 0;
+        size_t i;
+
+        if (value.len > 17)
+                return false;   /* more than PL_INTEGER_MAX */
+        for (i = negative; i < value.len && value.at[i] >= '0' && value.at[i] <= '9'; i++)
+                sum = sum * 10 + (value.at[i] - '0');
+        if (i == negative || i < value.len || sum > PL_INTEGER_MAX)
+                return false;
+        *out = negative ? -sum : sum;
         return true;
 }
 

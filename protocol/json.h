@@ -22,6 +22,37 @@ struct pl_json;         /* a parsed node; the document owns it */
 int pl_json_parse(const char *line, size_t len, struct pl_json **out);
 void pl_json_free(struct pl_json *root);
 
+/* A piece of a text. */
+struct pl_span {
+        const char *at;
+        size_t len;
+};
+
+/* The members of the outermost object, as they stand in the text: names and strings in their quotes, escapes and all. */
+#define PL_OUTLINE_MAX 4        /* as many as a usual request has */
+struct pl_outline {
+        size_t count;           /* of all: there may be more than are noted. 0: it is no object, or has none */
+        struct {
+                struct pl_span name, value;
+        } members[PL_OUTLINE_MAX];
+};
+
+/* The first half of pl_json_parse(), with the same results (but for -ENOMEM): is it JSON, and what are its members? */
+int pl_json_outline(const char *line, size_t len, struct pl_outline *out);
+/* The other half, for a value out of such an outline. 0 or -ENOMEM. */
+int pl_json_parse_value(struct pl_span value, struct pl_json **out);
+
+/* What can be told of a value as it stands. False: it is something else, or cannot be told without a parser. */
+bool pl_span_string(struct pl_span value, struct pl_span *inside);      /* without escapes, and all ASCII */
+bool pl_span_integer(struct pl_span value, int64_t *out);               /* by its digits alone, within +-PL_INTEGER_MAX */
+/* Is it exactly this text? */
+static inline bool pl_span_is(struct pl_span span, const char *text)
+{
+        size_t len = strlen(text);
+
+        return span.len == len && memcmp(span.at, text, len) == 0;
+}
+
 /*
  * Keep parsed documents in a block of their own from now on, or no more: faster, but for a program of one thread, and all other use of cJSON in it takes part.
  * So it is for the daemon alone, never for the library, whose program is not ours. No document may be there when this is called.

@@ -231,41 +231,116 @@ static size_t scan_scalar(const char *s, size_t len)
         }
 }
 
-/* What may come next; after a value, an end also means that the text may be over. */
-enum { A_VALUE = 1, A_KEY = 2, A_COLON = 4, A_COMMA = 8, AN_END = 16 };
+/* Where a scan is, and what ends the objects and arrays that are open there. */
+struct scanner {
+        const char *at, *end;
+        size_t depth;
+        char closing[PL_DEPTH_MAX];
+};
 
-int pl_json_scan(const char *s, size_t len)
+static void skip_space(struct scanner *s)
 {
-        char ends[PL_DEPTH_MAX];        /* of the open objects and arrays */
-        size_t i, n, depth = 0;
-        int due = A_VALUE;
+        while (s->at < s->end && (*s->at == ' ' || *s->at == '\t' || *s->at == '\r' || *s->at == '\n'))
+                s->at++;
+}
 
-        for (i = 0; i < len; i += n) {
-                char c = s[i];
+/* Is this the next character, spaces apart? Then it is taken. */
+static bool take(struct scanner *s, char c)
+{
+        skip_space(s);
+        if (s->at == s->end || *s->at != c)
+                return false;
+        s->at++;
+        return true;
+}
 
-                n = 1;
-                if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
-                        continue;
-                if ((c == '{' || c == '[') && (due & A_VALUE)) {
-                        if (depth == PL_DEPTH_MAX)
-                                return -E2BIG;
-                        ends[depth++] = c == '{' ? '}' : ']';
-                        due = (c == '{' ? A_KEY : A_VALUE) | AN_END;
-                } else if ((due & AN_END) && depth > 0 && c == ends[depth - 1]) {
-                        depth--;
-                        due = A_COMMA | AN_END;
-                } else if ((due & A_COMMA) && depth > 0 && c == ',') {
-                        due = ends[depth - 1] == '}' ? A_KEY : A_VALUE;
-                } else if ((due & A_COLON) && c == ':') {
-                        due = A_VALUE;
-                } else if ((due & A_VALUE) || ((due & A_KEY) && c == '"')) {
-                        n = scan_scalar(s + i, len - i);
+/* Of the outermost object's members the first few are noted, and all are counted. */
+static void note_key(struct pl_outline *o, const char *from, const char *to)
+{
+        if (o->count < PL_OUTLINE_MAX)
+                o->members[o->count].name = (struct pl_span){from, (size_t)(to - from)};
+        o->count++;
+}
+
+static void note_value(struct pl_outline *o, const char *from, const char *to)
+{
+        if (o->count > 0 && o->count <= PL_OUTLINE_MAX)
+                o->members[o->count - 1].value = (struct pl_span){from, (size_t)(to - from)};
+}
+
+/* A name and its colon. False: something else. */
+static bool scan_key(struct scanner *s, struct pl_outline *o)
+{
+        const char *from;
+        size_t n;
+
+        if (!take(s, '"'))
+                return false;
+        from = s->at - 1;
+        n = scan_string(s->at, (size_t)(s->end - s->at));
+        s->at += n;
+        if (s->depth == 1)
+                note_key(o, from, s->at);
+        return n > 0 && take(s, ':');
+}
+
+/* An opening bracket. 0: a value comes next; 1: it is empty, and closed already. */
+static int scan_opening(struct scanner *s, struct pl_outline *o)
+{
+        char closing = *s->at == '{' ? '}' : ']';
+
+        if (s->depth == PL_DEPTH_MAX)
+                return -E2BIG;
+        s->at++;
+        if (take(s, closing))
+                return 1;
+        s->closing[s->depth++] = closing;
+        return closing == ']' || scan_key(s, o) ? 0 : -EBADMSG;
+}
+
+/* A value has ended: what ends with it? */
+static void scan_closings(struct scanner *s, struct pl_outline *o, const char *member)
+{
+        for (;;) {
+                if (s->depth == 1)
+                        note_value(o, member, s->at);
+                if (s->depth == 0 || !take(s, s->closing[s->depth - 1]))
+                        return;
+                s->depth--;
+        }
+}
+
+int pl_json_scan(const char *text, size_t len, struct pl_outline *o)
+{
+        struct scanner s = {.at = text, .end = text + len};
+        const char *member = text;      /* where the latest value of the outermost object's began */
+
+        for (o->count = 0;;) {
+                skip_space(&s);
+                if (s.at == s.end)
+                        return -EBADMSG;
+                if (s.depth == 1)
+                        member = s.at;
+                if (*s.at == '{' || *s.at == '[') {
+                        int r = scan_opening(&s, o);
+
+                        if (r < 0)
+                                return r;
+                        if (r == 0)
+                                continue;
+                } else {
+                        size_t n = scan_scalar(s.at, (size_t)(s.end - s.at));
+
                         if (n == 0)
                                 return -EBADMSG;
-                        due = due & A_KEY ? A_COLON : A_COMMA | AN_END;
-                } else {
-                        return -EBADMSG;
+                        s.at += n;
                 }
+                scan_closings(&s, o, member);
+                if (s.depth == 0)
+                        break;
+                if (!take(&s, ',') || (s.closing[s.depth - 1] == '}' && !scan_key(&s, o)))
+                        return -EBADMSG;
         }
-        return depth == 0 && (due & A_COMMA) ? 0 : -EBADMSG;
+        skip_space(&s);
+        return s.at == s.end ? 0 : -EBADMSG;
 }

@@ -78,15 +78,15 @@ static void echo_id(const struct pl_json *doc, struct pl_fault *f)
 }
 
 /* Also when fd is there twice: who passed a descriptor said so in one of them. */
-static bool passes_descriptor(const struct pl_json *doc)
+static bool passes_descriptor(const struct pl_json *params)
 {
-        const struct pl_json *params = pl_json_get(doc, "params"), *n;
+        const struct pl_json *n;
         bool fd = false;
 
         if (params == NULL || pl_json_type(params) != PL_JSON_OBJECT)
                 return false;
         for (n = pl_json_first(params); n != NULL && !fd; n = pl_json_next(n)) {
-                if (strcmp(pl_json_key(n), "fd") == 0)
+                if (pl_same_name(pl_json_key(n), "fd"))
                         (void)pl_json_bool(n, &fd);
         }
         return fd;
@@ -126,44 +126,124 @@ static int decode_envelope(const struct pl_json *doc, struct pl_request *out, co
         return 0;
 }
 
-static int decode(const struct pl_json *doc, struct pl_request *out, struct pl_fault *f)
+static int method_and_params(struct pl_request *out, struct pl_span name, const struct pl_json *params, struct pl_fault *f)
 {
-        const char *name;
-        int method;
+        int method = pl_method_find(name);
 
-        f->took_fd = passes_descriptor(doc);
-        if (decode_envelope(doc, out, &name, f) != 0)
-                return -1;
         f->silent = out->id.kind == PL_ID_NONE;
-        method = pl_method_find(name);
         if (method < 0)
                 return fault_code(f, PL_E_METHOD_NOT_FOUND, "there is no such method");
         out->method = (enum pl_method)method;
-        return pl_method_params(out, pl_json_get(doc, "params"), f);
+        return pl_method_params(out, params, f);
+}
+
+/* Any request, right or wrong, from its tree: here is said what is wrong with it. */
+static int decode_tree(struct pl_span line, struct pl_request *out, struct pl_fault *f)
+{
+        const struct pl_json *params;
+        const char *name;
+
+        if (pl_json_parse_value(line, &out->doc) != 0)
+                return fault_code(f, PL_E_INTERNAL_ERROR, "");
+        params = pl_json_get(out->doc, "params");
+        f->took_fd = passes_descriptor(params);
+        if (decode_envelope(out->doc, out, &name, f) != 0)
+                return -1;
+        return method_and_params(out, (struct pl_span){name, strlen(name)}, params, f);
+}
+
+/* What the usual request has beside its id; the params are left for the parser. NULL: absent. */
+struct envelope {
+        struct pl_span version, method, params;
+};
+
+static bool read_id(struct pl_span value, struct pl_id *id)
+{
+        struct pl_span text;
+
+        if (pl_span_integer(value, &id->number)) {
+                id->kind = PL_ID_INTEGER;
+                return true;
+        }
+        if (!pl_span_string(value, &text) || text.len > PL_ID_BYTES_MAX)
+                return false;
+        id->kind = PL_ID_STRING;
+        memcpy(id->text, text.at, text.len);
+        return true;
+}
+
+/* Its place is empty? Then it is taken. */
+static bool put(struct pl_span *place, struct pl_span value)
+{
+        if (place->at != NULL)
+                return false;
+        *place = value;
+        return true;
+}
+
+/*
+ * The usual request: its members and no others, each of them once, and nothing about them that a parser would have to tell. False: any other, right or
+ * wrong.
+ */
+static bool read_outline(const struct pl_outline *o, struct envelope *e, struct pl_id *id)
+{
+        size_t i;
+
+        if (o->count > PL_OUTLINE_MAX)
+                return false;
+        for (i = 0; i < o->count; i++) {
+                struct pl_span name = o->members[i].name, value = o->members[i].value;
+                bool good = false;
+
+                if (pl_span_is(name, "\"jsonrpc\""))
+                        good = put(&e->version, value);
+                else if (pl_span_is(name, "\"id\""))
+                        good = id->kind == PL_ID_NONE && read_id(value, id);
+                else if (pl_span_is(name, "\"method\""))
+                        good = put(&e->method, value);
+                else if (pl_span_is(name, "\"params\""))
+                        good = put(&e->params, value);
+                if (!good)
+                        return false;
+        }
+        return pl_span_is(e->version, "\"2.0\"") && pl_span_string(e->method, &e->method);
+}
+
+static int decode_usual(const struct envelope *e, struct pl_request *out, struct pl_fault *f)
+{
+        if (e->params.at != NULL && pl_json_parse_value(e->params, &out->doc) != 0)
+                return fault_code(f, PL_E_INTERNAL_ERROR, "");
+        f->id = out->id;
+        f->took_fd = passes_descriptor(out->doc);
+        return method_and_params(out, e->method, out->doc, f);
+}
+
+static int decode(const char *line, size_t len, struct pl_request *out, struct pl_fault *f)
+{
+        struct envelope envelope = {0};
+        struct pl_outline outline;
+        int r = pl_json_outline(line, len, &outline);
+
+        if (r == -E2BIG) {
+                snprintf(f->limit, sizeof f->limit, "depth");
+                return fault_code(f, PL_E_PARSE_ERROR, "more than 128 levels of nesting");
+        }
+        if (r != 0)
+                return fault_code(f, PL_E_PARSE_ERROR, "the line is not one well-formed JSON text in UTF-8");
+        if (read_outline(&outline, &envelope, &out->id))
+                return decode_usual(&envelope, out, f);
+        memset(&out->id, 0, sizeof out->id);
+        return decode_tree((struct pl_span){line, len}, out, f);
 }
 
 int pl_request_decode(const char *line, size_t len, struct pl_request *out, struct pl_fault *fault)
 {
-        struct pl_json *doc;
-        int r;
-
         memset(out, 0, sizeof *out);
         fault_clear(fault);
-        r = pl_json_parse(line, len, &doc);
-        if (r == -E2BIG) {
-                snprintf(fault->limit, sizeof fault->limit, "depth");
-                return fault_code(fault, PL_E_PARSE_ERROR, "more than 128 levels of nesting");
-        }
-        if (r == -ENOMEM)
-                return fault_code(fault, PL_E_INTERNAL_ERROR, "");
-        if (r != 0)
-                return fault_code(fault, PL_E_PARSE_ERROR, "the line is not one well-formed JSON text in UTF-8");
-        if (decode(doc, out, fault) != 0) {
-                pl_json_free(doc);
-                return -1;
-        }
-        out->doc = doc;
-        return 0;
+        if (decode(line, len, out, fault) == 0)
+                return 0;
+        pl_request_clear(out);
+        return -1;
 }
 
 void pl_request_clear(struct pl_request *r)

@@ -287,12 +287,12 @@ const char *pl_method_name(enum pl_method m)
         return methods[m].name;
 }
 
-int pl_method_find(const char *name)
+int pl_method_find(struct pl_span name)
 {
         int i;
 
         for (i = 0; i < PL_METHOD_COUNT; i++) {
-                if (pl_same_name(methods[i].name, name))
+                if (name.len > 0 && name.at[0] == methods[i].name[0] && pl_span_is(name, methods[i].name))
                         return i;
         }
         return -1;

@@ -14,8 +14,9 @@
 static void check_json(const char *line, size_t len)
 {
         struct pl_json *doc, *again;
+        struct pl_outline outline;
         char *text, *twice;
-        int r = pl_json_scan(line, len);
+        int r = pl_json_scan(line, len, &outline);
         cJSON *tree;
 
         fuzz_check(r == 0 || r == -EBADMSG || r == -E2BIG, "the scanner gave an answer that it does not have");
@@ -26,7 +27,7 @@ static void check_json(const char *line, size_t len)
         cJSON_Delete(tree);
         fuzz_check(pl_json_parse(line, len, &doc) == 0, "what was scanned could not be parsed");
         text = pl_json_print(doc);
-        fuzz_check(text != NULL && pl_json_scan(text, strlen(text)) == 0, "what was printed is not JSON");
+        fuzz_check(text != NULL && pl_json_scan(text, strlen(text), &outline) == 0, "what was printed is not JSON");
         fuzz_check(pl_json_parse(text, strlen(text), &again) == 0, "what was printed could not be parsed");
         twice = pl_json_print(again);
         fuzz_check(twice != NULL && strcmp(text, twice) == 0, "printed twice it differs");
@@ -56,6 +57,37 @@ static void check_request(const char *line, size_t len)
         pl_buf_clear(&out);
 }
 
+/* Written with an escape, the name of a member can be told by a parser alone: the request, or what is wrong with it, stays the same. */
+static void check_disguised(const char *line, size_t len)
+{
+        static const char name[] = "\"jsonrpc\"", escaped[] = "\"\\u006asonrpc\"";
+        const char *at = memmem(line, len, name, sizeof name - 1);
+        size_t before = at != NULL ? (size_t)(at - line) : 0, other_len = len + sizeof escaped - sizeof name;
+        struct pl_request a, b;
+        struct pl_fault f, g;
+        char *other;
+        int r;
+
+        if (at == NULL || (before > 0 && at[-1] == '\\'))
+                return;
+        other = malloc(other_len);
+        fuzz_check(other != NULL, "no memory");
+        memcpy(other, line, before);
+        memcpy(other + before, escaped, sizeof escaped - 1);
+        memcpy(other + before + sizeof escaped - 1, at + sizeof name - 1, len - before - (sizeof name - 1));
+        r = pl_request_decode(line, len, &a, &f);
+        fuzz_check(pl_request_decode(other, other_len, &b, &g) == r, "the same request is not taken when it is written otherwise");
+        fuzz_check(f.code == g.code && pl_id_equal(&f.id, &g.id) && f.silent == g.silent && f.took_fd == g.took_fd && strcmp(f.member, g.member) == 0 &&
+                           strcmp(f.limit, g.limit) == 0 && strcmp(f.text, g.text) == 0,
+                   "it is refused otherwise when it is written otherwise");
+        if (r == 0) {
+                fuzz_check(memcmp(&a.id, &b.id, sizeof a.id) == 0 && a.method == b.method, "it is another one when it is written otherwise");
+                pl_request_clear(&a);
+                pl_request_clear(&b);
+        }
+        free(other);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         char *line = fuzz_copy(data, size);
@@ -63,6 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         check_json(line, size);
         check_request(line, size);
+        check_disguised(line, size);
         if (pl_reply_decode(line, size, &reply) == 0)
                 pl_reply_clear(&reply);
         free(line);

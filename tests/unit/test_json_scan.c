@@ -368,6 +368,103 @@ static void what_stands_for_itself_in_a_string_is_told_byte_by_byte(void **state
         }
 }
 
+/* ---- the outline ---- */
+
+static void assert_span(struct pl_span span, const char *text)
+{
+        if (!pl_span_is(span, text))
+                fail_msg("\"%.*s\" and not \"%s\"", (int)span.len, span.at, text);
+}
+
+static void an_outline_has_the_outermost_members_as_they_stand(void **state)
+{
+        static const char text[] = " { \"a\" : 1 ,\"b\":[ {\"c\":{}}, \"]}\" ] , \"\\u0064\": \"x\\\"\" ,\"\":{}\t}\n";
+        struct pl_outline o;
+
+        (void)state;
+        assert_int_equal(pl_json_outline(text, sizeof text - 1, &o), 0);
+        assert_int_equal(o.count, 4);
+        assert_span(o.members[0].name, "\"a\"");
+        assert_span(o.members[0].value, "1");
+        assert_span(o.members[1].name, "\"b\"");
+        assert_span(o.members[1].value, "[ {\"c\":{}}, \"]}\" ]");
+        assert_span(o.members[2].name, "\"\\u0064\"");
+        assert_span(o.members[2].value, "\"x\\\"\"");
+        assert_span(o.members[3].name, "\"\"");
+        assert_span(o.members[3].value, "{}");
+}
+
+static void an_outline_counts_more_members_than_it_notes(void **state)
+{
+        static const char many[] = "{\"1\":1,\"2\":2,\"3\":3,\"4\":4,\"5\":[5,{\"6\":6}],\"7\":7}";
+        static const char *const none[] = {"{}", "[]", "[{\"a\":1}]", "1", "\"a\"", " null "};
+        struct pl_outline o;
+        size_t i;
+
+        (void)state;
+        assert_int_equal(pl_json_outline(many, sizeof many - 1, &o), 0);
+        assert_int_equal(o.count, 6);
+        assert_span(o.members[PL_OUTLINE_MAX - 1].name, "\"4\"");
+        assert_span(o.members[PL_OUTLINE_MAX - 1].value, "4");
+        for (i = 0; i < COUNT(none); i++) {
+                assert_int_equal(pl_json_outline(none[i], strlen(none[i]), &o), 0);
+                assert_int_equal(o.count, 0);
+        }
+}
+
+static void a_value_out_of_an_outline_is_parsed_by_itself(void **state)
+{
+        static const char text[] = "{\"a\":{\"b\":[7]},\"c\":1}";
+        struct pl_json *doc = NULL;
+        struct pl_outline o;
+        int64_t value = 0;
+
+        (void)state;
+        assert_int_equal(pl_json_outline(text, sizeof text - 1, &o), 0);
+        assert_int_equal(pl_json_parse_value(o.members[0].value, &doc), 0);
+        assert_true(pl_json_integer(pl_json_first(pl_json_get(doc, "b")), &value));
+        assert_int_equal(value, 7);
+        assert_null(pl_json_get(doc, "c"));
+        pl_json_free(doc);
+}
+
+static struct pl_span span(const char *text)
+{
+        return (struct pl_span){text, strlen(text)};
+}
+
+static void a_span_is_an_integer_by_its_digits_alone(void **state)
+{
+        static const char *const no[] = {"", "-", "1.0", "1e2", "9007199254740992", "-9007199254740992", "99999999999999999999", "\"1\"", "true", "[1]", "1 "};
+        int64_t value = -7;
+        size_t i;
+
+        (void)state;
+        for (i = 0; i < COUNT(no); i++)
+                assert_false(pl_span_integer(span(no[i]), &value));
+        assert_int_equal(value, -7);
+        assert_true(pl_span_integer(span("9007199254740991"), &value) && value == PL_INTEGER_MAX);
+        assert_true(pl_span_integer(span("-9007199254740991"), &value) && value == -PL_INTEGER_MAX);
+        assert_true(pl_span_integer(span("-0"), &value) && value == 0);
+        assert_true(pl_span_integer(span("42"), &value) && value == 42);
+}
+
+static void a_span_is_a_string_if_it_needs_no_parser(void **state)
+{
+        static const char *const no[] = {"", "1", "[\"a\"]", "\"\\n\"", "\"\xc3\xa4\"", "\"12345678\\\\\"", "\""};
+        struct pl_span inside = {NULL, 7};
+        size_t i;
+
+        (void)state;
+        for (i = 0; i < COUNT(no); i++)
+                assert_false(pl_span_string(span(no[i]), &inside));
+        assert_int_equal(inside.len, 7);
+        assert_true(pl_span_string(span("\"\""), &inside));
+        assert_span(inside, "");
+        assert_true(pl_span_string(span("\"more than eight\""), &inside));
+        assert_span(inside, "more than eight");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -388,6 +485,11 @@ int main(void)
                 cmocka_unit_test(a_point_is_a_point_in_every_locale),
                 cmocka_unit_test(nesting_ends_at_its_maximum),
                 cmocka_unit_test(what_stands_for_itself_in_a_string_is_told_byte_by_byte),
+                cmocka_unit_test(an_outline_has_the_outermost_members_as_they_stand),
+                cmocka_unit_test(an_outline_counts_more_members_than_it_notes),
+                cmocka_unit_test(a_value_out_of_an_outline_is_parsed_by_itself),
+                cmocka_unit_test(a_span_is_an_integer_by_its_digits_alone),
+                cmocka_unit_test(a_span_is_a_string_if_it_needs_no_parser),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

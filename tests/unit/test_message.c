@@ -46,6 +46,8 @@ static void a_request_needs_version_and_method_only(void **state)
         (void)state;
         assert_int_equal(r.method, PL_PING);
         assert_int_equal(r.id.kind, PL_ID_NONE);
+        pl_request_clear(&r);
+        r = accepted("{\"method\":\"ping\",\"params\":{},\"jsonrpc\":\"2.0\"}");
         assert_non_null(r.doc);
         pl_request_clear(&r);
         pl_request_clear(&r);
@@ -143,6 +145,78 @@ static void an_unknown_method_is_said_to_be_unknown(void **state)
         for (i = 0; i < COUNT(names); i++) {
                 snprintf(line, sizeof line, REQUEST("\"id\":\"q\",\"method\":\"%s\""), names[i]);
                 assert_string_equal(refused(line, PL_E_METHOD_NOT_FOUND).id.text, "q");
+        }
+}
+
+/* The same request, of which a parser alone can tell what it is: the name of its version is written with an escape. */
+static void disguise(const char *line, char *out, size_t size)
+{
+        const char *name = strstr(line, "\"jsonrpc\"");
+
+        assert_non_null(name);
+        assert_true((size_t)snprintf(out, size, "%.*s\"\\u006asonrpc%s", (int)(name - line), line, name + strlen("\"jsonrpc")) < size);
+}
+
+static void a_request_is_the_same_whether_its_members_are_read_where_they_stand_or_from_the_tree(void **state)
+{
+        static const char *const lines[] = {REQUEST("\"id\":1,\"method\":\"ping\""),
+                                            "{\"method\":\"ping\",\"jsonrpc\":\"2.0\"}",
+                                            "{ \"id\" : -5 , \"params\" : { } , \"method\" : \"ping\" , \"jsonrpc\" : \"2.0\" }",
+                                            REQUEST("\"id\":\"a b\",\"method\":\"break\",\"params\":{\"lock\":17}"),
+                                            REQUEST("\"id\":\"\",\"method\":\"stop\",\"params\":{\"force\":true}"),
+                                            REQUEST("\"id\":\"\xc3\xa4\",\"method\":\"ping\""),
+                                            REQUEST("\"id\":\"\\n\",\"method\":\"ping\""),
+                                            REQUEST("\"id\":1e2,\"method\":\"ping\""),
+                                            REQUEST("\"id\":1.0,\"method\":\"ping\""),
+                                            REQUEST("\"id\":9007199254740991,\"method\":\"ping\""),
+                                            REQUEST("\"id\":9007199254740992,\"method\":\"ping\""),
+                                            REQUEST("\"id\":12345678901234567890,\"method\":\"ping\""),
+                                            REQUEST("\"id\":1,\"method\":\"p\\u0069ng\""),
+                                            REQUEST("\"id\":1,\"meth\\u006fd\":\"ping\""),
+                                            REQUEST("\"id\":1,\"method\":\"pin\""),
+                                            REQUEST("\"id\":1,\"method\":\"p\\u0069n\""),
+                                            REQUEST("\"id\":1,\"method\":[]"),
+                                            REQUEST("\"id\":null,\"method\":\"ping\""),
+                                            REQUEST("\"id\":1,\"method\":\"ping\",\"params\":[]"),
+                                            REQUEST("\"id\":1,\"method\":\"ping\",\"params\":null"),
+                                            REQUEST("\"id\":1,\"method\":\"ping\",\"params\":{\"fd\":true}"),
+                                            REQUEST("\"id\":1,\"params\":{\"fd\":true}"),
+                                            REQUEST("\"id\":1,\"id\":1,\"method\":\"ping\""),
+                                            REQUEST("\"id\":1,\"id\":2"),
+                                            REQUEST("\"id\":1,\"method\":\"ping\",\"method\":\"ping\""),
+                                            REQUEST("\"id\":1,\"method\":\"ping\",\"jsonrpc\":\"2.0\""),
+                                            REQUEST("\"id\":1,\"params\":{},\"params\":{\"fd\":true}"),
+                                            REQUEST("\"id\":1,\"method\":\"ping\",\"a\":1"),
+                                            REQUEST("\"id\":1,\"method\":\"ping\",\"params\":{},\"a\":1"),
+                                            REQUEST("\"id\":1,\"method\":\"ping\",\"a\":1,\"b\":2,\"c\":3"),
+                                            "{\"jsonrpc\":\"2\",\"id\":1,\"method\":\"ping\"}",
+                                            "{\"jsonrpc\":2.0,\"id\":1,\"method\":\"ping\"}",
+                                            "{\"jsonrpc\":\"2.\\u0030\",\"id\":1,\"method\":\"ping\"}",
+                                            "[\"jsonrpc\"]",
+                                            "{\"jsonrpc\":{\"jsonrpc\":\"2.0\"}}",
+                                            "\"jsonrpc\""};
+        char other[256];
+        size_t i;
+
+        (void)state;
+        for (i = 0; i < COUNT(lines); i++) {
+                struct pl_request a, b;
+                struct pl_fault f, g;
+                int r, q;
+
+                disguise(lines[i], other, sizeof other);
+                r = pl_request_decode(lines[i], strlen(lines[i]), &a, &f);
+                q = pl_request_decode(other, strlen(other), &b, &g);
+                if (r != q || f.code != g.code || strcmp(f.text, g.text) != 0 || strcmp(f.member, g.member) != 0 || f.silent != g.silent || f.took_fd != g.took_fd ||
+                    !pl_id_equal(&f.id, &g.id))
+                        fail_msg("%d \"%s\", but %d \"%s\": %s", f.code, f.text, g.code, g.text, lines[i]);
+                if (r != 0)
+                        continue;
+                assert_memory_equal(&a.id, &b.id, sizeof a.id); /* they are hash keys */
+                assert_int_equal(a.method, b.method);
+                assert_memory_equal(&a.break_, &b.break_, sizeof a.break_);     /* the largest of those here */
+                pl_request_clear(&a);
+                pl_request_clear(&b);
         }
 }
 
@@ -319,6 +393,7 @@ int main(void)
                 cmocka_unit_test(a_line_that_was_too_long_names_its_limit),
                 cmocka_unit_test(what_is_json_but_no_request_is_an_invalid_request),
                 cmocka_unit_test(an_unknown_method_is_said_to_be_unknown),
+                cmocka_unit_test(a_request_is_the_same_whether_its_members_are_read_where_they_stand_or_from_the_tree),
                 cmocka_unit_test(an_id_is_a_string_or_an_integer_and_nothing_else),
                 cmocka_unit_test(a_doubled_id_is_not_echoed),
                 cmocka_unit_test(ids_are_equal_by_kind_and_value),

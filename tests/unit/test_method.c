@@ -15,6 +15,11 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
+static struct pl_span span(const char *text)
+{
+        return (struct pl_span){text, strlen(text)};
+}
+
 static int decode(const char *method, const char *params, struct pl_request *r, struct pl_fault *f)
 {
         size_t size = strlen(params) + 128;
@@ -96,11 +101,11 @@ static void every_method_has_a_name_of_its_own(void **state)
 
         (void)state;
         for (m = 0; m < PL_METHOD_COUNT; m++)
-                assert_int_equal(pl_method_find(pl_method_name((enum pl_method)m)), m);
-        assert_int_equal(pl_method_find("Lock"), -1);
-        assert_int_equal(pl_method_find("loc"), -1);
-        assert_int_equal(pl_method_find("locks"), -1);
-        assert_int_equal(pl_method_find(""), -1);
+                assert_int_equal(pl_method_find(span(pl_method_name((enum pl_method)m))), m);
+        assert_int_equal(pl_method_find(span("Lock")), -1);
+        assert_int_equal(pl_method_find(span("loc")), -1);
+        assert_int_equal(pl_method_find(span("locks")), -1);
+        assert_int_equal(pl_method_find(span("")), -1);
 }
 
 static void params_are_an_object_or_absent(void **state)
