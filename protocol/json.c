@@ -249,22 +249,32 @@ static void grow(struct pl_buf *b, size_t len)
         b->cap = cap;
 }
 
-void pl_buf_append(struct pl_buf *b, const char *data, size_t len)
+/* Room for so many bytes behind what is there: whoever writes them counts them. NULL when out of memory. */
+static inline char *room(struct pl_buf *b, size_t len)
 {
         if (len > b->cap - b->len)
                 grow(b, len);
-        if (len == 0 || len > b->cap - b->len)  /* data is NULL after a failure */
+        return len <= b->cap - b->len ? b->data + b->len : NULL;
+}
+
+void pl_buf_append(struct pl_buf *b, const char *data, size_t len)
+{
+        char *out = len > 0 ? room(b, len) : NULL;
+
+        if (out == NULL)
                 return;
-        memcpy(b->data + b->len, data, len);
+        memcpy(out, data, len);
         b->len += len;
 }
 
 static void append_char(struct pl_buf *b, char c)
 {
-        if (b->len < b->cap)
-                b->data[b->len++] = c;
-        else
-                pl_buf_append(b, &c, 1);
+        char *out = room(b, 1);
+
+        if (out == NULL)
+                return;
+        *out = c;
+        b->len++;
 }
 
 static void append_text(struct pl_writer *w, const char *text)
@@ -297,10 +307,11 @@ static size_t append_escaped(struct pl_buf *b, const char *value, size_t len)
 static void append_string(struct pl_buf *b, const char *value)
 {
         size_t len = strlen(value), i = 0, n = pl_plain_length(value, len);
-        char *out;
+        char *out = room(b, len + 2);
 
-        if (n == len && len + 2 <= b->cap - b->len) {   /* nearly always */
-                out = b->data + b->len;
+        if (out == NULL)
+                return;
+        if (n == len) {         /* nearly always */
                 out[0] = '"';
                 memcpy(out + 1, value, len);
                 out[len + 1] = '"';
@@ -319,15 +330,25 @@ static void append_string(struct pl_buf *b, const char *value)
         append_char(b, '"');
 }
 
+/* ,"key": */
 static void begin_value(struct pl_writer *w, const char *key)
 {
-        if (w->comma)
-                append_char(w->buf, ',');
-        w->comma = true;
-        if (key == NULL)
+        size_t len = key != NULL ? strlen(key) : 0;
+        char *out = room(w->buf, len + 4), *p = out;
+
+        if (out == NULL)
                 return;
-        append_string(w->buf, key);
-        append_char(w->buf, ':');
+        if (w->comma)
+                *p++ = ',';
+        w->comma = true;
+        if (key != NULL) {
+                *p++ = '"';
+                memcpy(p, key, len);
+                p += len;
+                *p++ = '"';
+                *p++ = ':';
+        }
+        w->buf->len += (size_t)(p - out);
 }
 
 void pl_write_open(struct pl_writer *w, const char *key, char bracket)
@@ -345,13 +366,16 @@ void pl_write_close(struct pl_writer *w, char bracket)
 
 void pl_write_integer(struct pl_writer *w, const char *key, int64_t value)
 {
+        static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960"
+                                    "616263646566676869707172737475767778798081828384858687888990919293949596979899";
         char text[24], *p = text + sizeof text;
         uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
 
         begin_value(w, key);
-        do
-                *--p = (char)('0' + left % 10);
-        while ((left /= 10) > 0);
+        for (; left >= 10; left /= 100)
+                memcpy(p -= 2, pairs + left % 100 * 2, 2);
+        if (left > 0 || p == text + sizeof text)
+                *--p = (char)('0' + left);
         if (value < 0)
                 *--p = '-';
         pl_buf_append(w->buf, p, (size_t)(text + sizeof text - p));
@@ -393,8 +417,17 @@ static void append_fraction(struct pl_writer *w, double value)
         pl_buf_append(w->buf, text, (size_t)(out - text));
 }
 
+/* A name from anywhere. */
+static void begin_member(struct pl_writer *w, const char *name)
+{
+        begin_value(w, NULL);
+        append_string(w->buf, name);
+        append_char(w->buf, ':');
+        w->comma = false;       /* before its value there is none */
+}
+
 /* Not by cJSON: it prints an integer of 16 digits that ends in 0 (every tenth token) as 1.79123456789012e+15. */
-static void print(struct pl_writer *w, const char *key, const struct pl_json *n)
+static void print(struct pl_writer *w, const struct pl_json *n)
 {
         const struct pl_json *child;
         bool object = pl_json_type(n) == PL_JSON_OBJECT;
@@ -402,31 +435,34 @@ static void print(struct pl_writer *w, const char *key, const struct pl_json *n)
 
         switch (pl_json_type(n)) {
         case PL_JSON_NULL:
-                pl_write_null(w, key);
+                pl_write_null(w, NULL);
                 break;
         case PL_JSON_BOOL:
-                pl_write_bool(w, key, cJSON_IsTrue(node(n)));
+                pl_write_bool(w, NULL, cJSON_IsTrue(node(n)));
                 break;
         case PL_JSON_NUMBER:
                 if (pl_json_integer(n, &integer)) {
-                        pl_write_integer(w, key, integer);
+                        pl_write_integer(w, NULL, integer);
                         break;
                 }
                 if (!pl_is_finite(node(n)->valuedouble)) {
-                        pl_write_null(w, key);
+                        pl_write_null(w, NULL);
                         break;
                 }
-                begin_value(w, key);
+                begin_value(w, NULL);
                 append_fraction(w, node(n)->valuedouble);
                 break;
         case PL_JSON_STRING:
-                pl_write_string(w, key, node(n)->valuestring);
+                pl_write_string(w, NULL, node(n)->valuestring);
                 break;
         case PL_JSON_ARRAY:
         case PL_JSON_OBJECT:
-                pl_write_open(w, key, object ? '{' : '[');
-                for (child = pl_json_first(n); child != NULL; child = pl_json_next(child))
-                        print(w, pl_json_key(child), child);
+                pl_write_open(w, NULL, object ? '{' : '[');
+                for (child = pl_json_first(n); child != NULL; child = pl_json_next(child)) {
+                        if (object)
+                                begin_member(w, pl_json_key(child));
+                        print(w, child);
+                }
                 pl_write_close(w, object ? '}' : ']');
                 break;
         }
@@ -437,7 +473,7 @@ char *pl_json_print(const struct pl_json *n)
         struct pl_buf b = {0};
         struct pl_writer w = {.buf = &b};
 
-        print(&w, NULL, n);
+        print(&w, n);
         pl_buf_append(&b, "", 1);
         if (b.failed)
                 pl_buf_clear(&b);
