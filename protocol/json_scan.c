@@ -84,18 +84,14 @@ static size_t escape_length(const char *s, size_t len)
         return second >= 0xdc00 && second <= 0xdfff ? 11 : 0;
 }
 
-/* A string behind its opening quote: its length with the closing quote, 0 when it is not well formed. */
-static size_t scan_string(const char *s, size_t len)
+/* A string behind its opening quote, of which the first i bytes are plain: its length with the closing quote, 0 when it is not well formed. */
+static size_t scan_rest(const char *s, size_t len, size_t i)
 {
-        size_t i = 0, n;
+        size_t n;
 
-        for (;;) {
-                unsigned char c;
+        for (; i < len; i += n) {
+                unsigned char c = (unsigned char)s[i];
 
-                i += pl_plain_length(s + i, len - i);
-                if (i == len)
-                        return 0;
-                c = (unsigned char)s[i];
                 if (c == '"')
                         return i + 1;
                 if (c < 0x20)
@@ -104,14 +100,23 @@ static size_t scan_string(const char *s, size_t len)
                         n = escape_length(s + i + 1, len - i - 1);
                         if (n == 0)
                                 return 0;
-                        i += n + 1;
-                        continue;
+                        n++;
+                } else {
+                        n = pl_utf8_length((const unsigned char *)s + i, len - i);
+                        if (n == 0)
+                                return 0;
                 }
-                n = pl_utf8_length((const unsigned char *)s + i, len - i);
-                if (n == 0)
-                        return 0;
-                i += n;
+                n += pl_plain_length(s + i + n, len - i - n);
         }
+        return 0;
+}
+
+/* A string behind its opening quote; likewise. Most are plain to their end. */
+static inline size_t scan_string(const char *s, size_t len)
+{
+        size_t n = pl_plain_length(s, len);
+
+        return n < len && s[n] == '"' ? n + 1 : scan_rest(s, len, n);
 }
 
 static size_t digits(const char *s, size_t len)
@@ -234,113 +239,126 @@ static size_t scan_scalar(const char *s, size_t len)
 /* Where a scan is, and what ends the objects and arrays that are open there. */
 struct scanner {
         const char *at, *end;
+        const char *member;     /* where the latest value of the outermost object's began */
         size_t depth;
         char closing[PL_DEPTH_MAX];
 };
 
-static void skip_space(struct scanner *s)
+/* The next character that is no space; a NUL, which nothing begins with, at the end. */
+static inline char peek(struct scanner *s)
 {
-        while (s->at < s->end && (*s->at == ' ' || *s->at == '\t' || *s->at == '\r' || *s->at == '\n'))
-                s->at++;
-}
-
-/* Is this the next character, spaces apart? Then it is taken. */
-static bool take(struct scanner *s, char c)
-{
-        skip_space(s);
-        if (s->at == s->end || *s->at != c)
-                return false;
-        s->at++;
-        return true;
+        for (; s->at < s->end; s->at++)
+                if (*s->at != ' ' && *s->at != '\t' && *s->at != '\r' && *s->at != '\n')
+                        return *s->at;
+        return '\0';
 }
 
 /* Of the outermost object's members the first few are noted, and all are counted. */
-static void note_key(struct pl_outline *o, const char *from, const char *to)
+static inline void note_name(struct pl_outline *o, const char *from, const char *to)
 {
         if (o->count < PL_OUTLINE_MAX)
                 o->members[o->count].name = (struct pl_span){from, (size_t)(to - from)};
         o->count++;
 }
 
-static void note_value(struct pl_outline *o, const char *from, const char *to)
+static inline void note_value(struct pl_outline *o, const char *from, const char *to)
 {
         if (o->count > 0 && o->count <= PL_OUTLINE_MAX)
                 o->members[o->count - 1].value = (struct pl_span){from, (size_t)(to - from)};
 }
 
 /* A name and its colon. False: something else. */
-static bool scan_key(struct scanner *s, struct pl_outline *o)
+static bool scan_name(struct scanner *s, struct pl_outline *o)
 {
         const char *from;
         size_t n;
 
-        if (!take(s, '"'))
+        if (peek(s) != '"')
                 return false;
-        from = s->at - 1;
+        from = s->at++;
         n = scan_string(s->at, (size_t)(s->end - s->at));
         s->at += n;
         if (s->depth == 1)
-                note_key(o, from, s->at);
-        return n > 0 && take(s, ':');
+                note_name(o, from, s->at);
+        if (n == 0 || peek(s) != ':')
+                return false;
+        s->at++;
+        return true;
 }
 
-/* An opening bracket. 0: a value comes next; 1: it is empty, and closed already. */
-static int scan_opening(struct scanner *s, struct pl_outline *o)
+static bool in_object(const struct scanner *s)
+{
+        return s->depth > 0 && s->closing[s->depth - 1] == '}';
+}
+
+/* The beginning of an object or array. 0: its first member comes next; 1: it is empty, and closed already. */
+static int scan_opening(struct scanner *s)
 {
         char closing = *s->at == '{' ? '}' : ']';
 
         if (s->depth == PL_DEPTH_MAX)
                 return -E2BIG;
         s->at++;
-        if (take(s, closing))
+        if (peek(s) == closing) {
+                s->at++;
                 return 1;
+        }
         s->closing[s->depth++] = closing;
-        return closing == ']' || scan_key(s, o) ? 0 : -EBADMSG;
+        return 0;
 }
 
-/* A value has ended: what ends with it? */
-static void scan_closings(struct scanner *s, struct pl_outline *o, const char *member)
+/* One value, or the beginning of one; likewise. */
+static int scan_value(struct scanner *s)
+{
+        char c = peek(s);
+        size_t n;
+
+        if (s->depth == 1)
+                s->member = s->at;
+        if (c == '{' || c == '[')
+                return scan_opening(s);
+        n = c != '\0' ? scan_scalar(s->at, (size_t)(s->end - s->at)) : 0;
+        s->at += n;
+        return n > 0 ? 1 : -EBADMSG;
+}
+
+/* A value has ended, and with it, perhaps, what it is in. The character that comes then. */
+static char scan_closings(struct scanner *s, struct pl_outline *o)
 {
         for (;;) {
+                char c;
+
                 if (s->depth == 1)
-                        note_value(o, member, s->at);
-                if (s->depth == 0 || !take(s, s->closing[s->depth - 1]))
-                        return;
+                        note_value(o, s->member, s->at);
+                c = peek(s);
+                if (s->depth == 0 || c != s->closing[s->depth - 1])
+                        return c;
+                s->at++;
                 s->depth--;
         }
 }
 
 int pl_json_scan(const char *text, size_t len, struct pl_outline *o)
 {
-        struct scanner s = {.at = text, .end = text + len};
-        const char *member = text;      /* where the latest value of the outermost object's began */
+        struct scanner s;       /* without its brackets: there are none yet */
 
-        for (o->count = 0;;) {
-                skip_space(&s);
-                if (s.at == s.end)
-                        return -EBADMSG;
-                if (s.depth == 1)
-                        member = s.at;
-                if (*s.at == '{' || *s.at == '[') {
-                        int r = scan_opening(&s, o);
+        s.at = s.member = text;
+        s.end = text + len;
+        s.depth = 0;
+        o->count = 0;
+        for (;;) {
+                int r = in_object(&s) && !scan_name(&s, o) ? -EBADMSG : scan_value(&s);
+                char c;
 
-                        if (r < 0)
-                                return r;
-                        if (r == 0)
-                                continue;
-                } else {
-                        size_t n = scan_scalar(s.at, (size_t)(s.end - s.at));
-
-                        if (n == 0)
-                                return -EBADMSG;
-                        s.at += n;
-                }
-                scan_closings(&s, o, member);
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        continue;
+                c = scan_closings(&s, o);
                 if (s.depth == 0)
-                        break;
-                if (!take(&s, ',') || (s.closing[s.depth - 1] == '}' && !scan_key(&s, o)))
+                        return s.at == s.end ? 0 : -EBADMSG;
+                if (c != ',')
                         return -EBADMSG;
+                s.at++;
         }
-        skip_space(&s);
-        return s.at == s.end ? 0 : -EBADMSG;
 }
