@@ -330,14 +330,17 @@ static void append_string(struct pl_buf *b, const char *value)
         append_char(b, '"');
 }
 
-/* ,"key": */
 static void begin_value(struct pl_writer *w, const char *key)
 {
-        size_t len = key != NULL ? strlen(key) : 0;
-        char *out = room(w->buf, len + 4), *p = out;
+        size_t len = key != NULL ? strlen(key) : 0, most = len + sizeof ",\"\":";
+        struct pl_buf *b = w->buf;
+        char *p;
 
-        if (out == NULL)
+        if (most > b->cap - b->len)
+                grow(b, most);
+        if (most > b->cap - b->len)
                 return;
+        p = b->data + b->len;
         if (w->comma)
                 *p++ = ',';
         w->comma = true;
@@ -348,7 +351,7 @@ static void begin_value(struct pl_writer *w, const char *key)
                 *p++ = '"';
                 *p++ = ':';
         }
-        w->buf->len += (size_t)(p - out);
+        b->len = (size_t)(p - b->data);
 }
 
 void pl_write_open(struct pl_writer *w, const char *key, char bracket)
@@ -366,14 +369,17 @@ void pl_write_close(struct pl_writer *w, char bracket)
 
 void pl_write_integer(struct pl_writer *w, const char *key, int64_t value)
 {
-        static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960"
-                                    "616263646566676869707172737475767778798081828384858687888990919293949596979899";
+        static const char pairs[] =
+                "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
+                "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
         char text[24], *p = text + sizeof text;
         uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
 
         begin_value(w, key);
-        for (; left >= 10; left /= 100)
-                memcpy(p -= 2, pairs + left % 100 * 2, 2);
+        for (; left >= 10; left /= 100) {
+                p -= 2;
+                memcpy(p, pairs + 2 * (left % 100), 2);
+        }
         if (left > 0 || p == text + sizeof text)
                 *--p = (char)('0' + left);
         if (value < 0)
@@ -417,22 +423,20 @@ static void append_fraction(struct pl_writer *w, double value)
         pl_buf_append(w->buf, text, (size_t)(out - text));
 }
 
-/* A name from anywhere. */
-static void begin_member(struct pl_writer *w, const char *name)
-{
-        begin_value(w, NULL);
-        append_string(w->buf, name);
-        append_char(w->buf, ':');
-        w->comma = false;       /* before its value there is none */
-}
-
-/* Not by cJSON: it prints an integer of 16 digits that ends in 0 (every tenth token) as 1.79123456789012e+15. */
-static void print(struct pl_writer *w, const struct pl_json *n)
+/*
+ * Not by cJSON: it prints an integer of 16 digits that ends in 0 (every tenth token) as 1.79123456789012e+15. `key` is somebody else's: it may need escapes.
+ */
+static void print(struct pl_writer *w, const char *key, const struct pl_json *n)
 {
         const struct pl_json *child;
         bool object = pl_json_type(n) == PL_JSON_OBJECT;
         int64_t integer;
 
+        if (key != NULL) {
+                pl_write_string(w, NULL, key);
+                append_char(w->buf, ':');
+                w->comma = false;
+        }
         switch (pl_json_type(n)) {
         case PL_JSON_NULL:
                 pl_write_null(w, NULL);
@@ -458,11 +462,8 @@ static void print(struct pl_writer *w, const struct pl_json *n)
         case PL_JSON_ARRAY:
         case PL_JSON_OBJECT:
                 pl_write_open(w, NULL, object ? '{' : '[');
-                for (child = pl_json_first(n); child != NULL; child = pl_json_next(child)) {
-                        if (object)
-                                begin_member(w, pl_json_key(child));
-                        print(w, child);
-                }
+                for (child = pl_json_first(n); child != NULL; child = pl_json_next(child))
+                        print(w, pl_json_key(child), child);
                 pl_write_close(w, object ? '}' : ']');
                 break;
         }
@@ -473,7 +474,7 @@ char *pl_json_print(const struct pl_json *n)
         struct pl_buf b = {0};
         struct pl_writer w = {.buf = &b};
 
-        print(&w, n);
+        print(&w, NULL, n);
         pl_buf_append(&b, "", 1);
         if (b.failed)
                 pl_buf_clear(&b);

@@ -152,25 +152,10 @@ static int decode_tree(struct pl_span line, struct pl_request *out, struct pl_fa
         return method_and_params(out, (struct pl_span){name, strlen(name)}, params, f);
 }
 
-/* What the usual request has beside its id; the params are left for the parser. NULL: absent. */
+/* What the usual request has; the params are left for the parser. NULL: absent. */
 struct envelope {
-        struct pl_span version, method, params;
+        struct pl_span version, id, method, params;
 };
-
-static bool read_id(struct pl_span value, struct pl_id *id)
-{
-        struct pl_span text;
-
-        if (pl_span_integer(value, &id->number)) {
-                id->kind = PL_ID_INTEGER;
-                return true;
-        }
-        if (!pl_span_string(value, &text) || text.len > PL_ID_BYTES_MAX)
-                return false;
-        id->kind = PL_ID_STRING;
-        memcpy(id->text, text.at, text.len);
-        return true;
-}
 
 /* Its place is empty? Then it is taken. */
 static bool put(struct pl_span *place, struct pl_span value)
@@ -185,7 +170,7 @@ static bool put(struct pl_span *place, struct pl_span value)
  * The usual request: its members and no others, each of them once, and nothing about them that a parser would have to tell. False: any other, right or
  * wrong.
  */
-static bool read_outline(const struct pl_outline *o, struct envelope *e, struct pl_id *id)
+static bool read_outline(const struct pl_outline *o, struct envelope *e)
 {
         size_t i;
 
@@ -198,7 +183,7 @@ static bool read_outline(const struct pl_outline *o, struct envelope *e, struct 
                 if (pl_span_is(name, "\"jsonrpc\""))
                         good = put(&e->version, value);
                 else if (pl_span_is(name, "\"id\""))
-                        good = id->kind == PL_ID_NONE && read_id(value, id);
+                        good = put(&e->id, value);
                 else if (pl_span_is(name, "\"method\""))
                         good = put(&e->method, value);
                 else if (pl_span_is(name, "\"params\""))
@@ -207,6 +192,17 @@ static bool read_outline(const struct pl_outline *o, struct envelope *e, struct 
                         return false;
         }
         return pl_span_is(e->version, "\"2.0\"") && pl_span_string(e->method, &e->method);
+}
+
+/* A number: a text would have to outlive the line. */
+static bool read_id(struct pl_span value, struct pl_id *id)
+{
+        if (value.at == NULL)
+                return true;
+        if (!pl_span_integer(value, &id->number))
+                return false;
+        id->kind = PL_ID_INTEGER;
+        return true;
 }
 
 static int decode_usual(const struct envelope *e, struct pl_request *out, struct pl_fault *f)
@@ -230,9 +226,8 @@ static int decode(const char *line, size_t len, struct pl_request *out, struct p
         }
         if (r != 0)
                 return fault_code(f, PL_E_PARSE_ERROR, "the line is not one well-formed JSON text in UTF-8");
-        if (read_outline(&outline, &envelope, &out->id))
+        if (read_outline(&outline, &envelope) && read_id(envelope.id, &out->id))
                 return decode_usual(&envelope, out, f);
-        memset(&out->id, 0, sizeof out->id);
         return decode_tree((struct pl_span){line, len}, out, f);
 }
 

@@ -81,7 +81,7 @@ static void check_disguised(const char *line, size_t len)
                            strcmp(f.limit, g.limit) == 0 && strcmp(f.text, g.text) == 0,
                    "it is refused otherwise when it is written otherwise");
         if (r == 0) {
-                fuzz_check(memcmp(&a.id, &b.id, sizeof a.id) == 0 && a.method == b.method, "it is another one when it is written otherwise");
+                fuzz_check(pl_id_equal(&a.id, &b.id) && a.method == b.method, "it is another one when it is written otherwise");
                 pl_request_clear(&a);
                 pl_request_clear(&b);
         }

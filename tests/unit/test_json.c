@@ -204,7 +204,7 @@ static void an_integer_is_written_with_all_its_digits(void **state)
         static const struct {
                 int64_t value;
                 const char *text;
-        } rows[] = {{0, "0"}, {9, "9"}, {10, "10"}, {-1, "-1"}, {INT64_MAX, "9223372036854775807"}, {INT64_MIN, "-9223372036854775808"},
+        } rows[] = {{0, "0"}, {9, "9"}, {10, "10"}, {99, "99"}, {100, "100"}, {101, "101"}, {1000, "1000"}, {-1, "-1"}, {-305, "-305"}, {INT64_MAX, "9223372036854775807"}, {INT64_MIN, "-9223372036854775808"},
                     {PL_INTEGER_MAX, "9007199254740991"}, {-PL_INTEGER_MAX, "-9007199254740991"}, {1791234567890120, "1791234567890120"}};
         size_t i;
 
@@ -219,37 +219,33 @@ static void an_integer_is_written_with_all_its_digits(void **state)
         }
 }
 
-/* What a reader gets for `value`, as value and as name of a member of what is printed. */
+/* What a reader gets for `value`, as value and, once it is printed again, as name of a member. (Names that are written are ours.) */
 static void reads_back(const char *value, const char *as)
 {
         struct pl_buf b = {0};
         struct pl_writer w = {.buf = &b};
-        struct pl_json *doc;
+        struct pl_json *doc, *again;
         const char *text = NULL;
         char *printed;
 
-        pl_write_open(&w, NULL, '{');
-        pl_write_string(&w, "first", "");
-        pl_write_string(&w, "value", value);
-        pl_write_close(&w, '}');
+        pl_write_string(&w, NULL, value);
         doc = parsed(written(&b));
-        assert_true(pl_json_string(pl_json_get(doc, "value"), &text));
+        assert_true(pl_json_string(doc, &text));
         assert_string_equal(text, as);
         pl_json_free(doc);
-        b.len = 0;
+
+        pl_buf_clear(&b);
+        pl_buf_append(&b, "{", 1);
         w.comma = false;
-        pl_write_open(&w, NULL, '{');
-        pl_buf_append(&b, "\"first\":0,", 10);
         pl_write_string(&w, NULL, value);
-        pl_buf_append(&b, ":true}", 6);
+        pl_buf_append(&b, ":1}", 3);
         doc = parsed(written(&b));
         printed = pl_json_print(doc);
-        assert_non_null(printed);
-        pl_json_free(doc);
-        doc = parsed(printed);
-        assert_string_equal(pl_json_key(pl_json_next(pl_json_first(doc))), as);
-        pl_json_free(doc);
+        again = parsed(printed);
+        assert_string_equal(pl_json_key(pl_json_first(again)), as);
         free(printed);
+        pl_json_free(again);
+        pl_json_free(doc);
         pl_buf_clear(&b);
 }
 
