@@ -9,25 +9,26 @@
 #include "zeroed.h"
 
 /*
- * Eight bytes at a time: most keys are numbers or a few of them, for which uthash's own function takes five times as long.
+ * Eight bytes at a time, with what Firefox mixes them by: most keys are numbers or a few of them, for which uthash's own function takes five times as long.
+ * The last eight may overlap those before them.
  */
 static inline unsigned hash_bytes(const void *key, size_t len)
 {
         const uint64_t factor = UINT64_C(0x9e3779b97f4a7c15);   /* 2^64 divided by the golden ratio */
-        const char *p = key;
-        uint64_t hash = len, word;
+        const char *p = key, *last;
+        uint64_t hash = len, word = 0;
 
-        for (; len >= sizeof word; p += sizeof word, len -= sizeof word) {
-                memcpy(&word, p, sizeof word);
-                hash = (hash ^ word) * factor;
-                hash ^= hash >> 32;
-        }
-        if (len > 0) {
-                word = 0;
+        if (len < sizeof word) {
                 memcpy(&word, p, len);
-                hash = (hash ^ word) * factor;
-                hash ^= hash >> 32;
+        } else {
+                for (last = p + len - sizeof word; p < last; p += sizeof word) {
+                        memcpy(&word, p, sizeof word);
+                        hash = ((hash << 5 | hash >> 59) ^ word) * factor;
+                }
+                memcpy(&word, last, sizeof word);
         }
+        hash = ((hash << 5 | hash >> 59) ^ word) * factor;
+        hash ^= hash >> 32;
         return (unsigned)(hash ^ (hash >> 16));
 }
 

@@ -34,6 +34,7 @@ void chains_clear(struct chains *c);            /* its members are the caller's 
 bool chains_reserve(struct chains *c, size_t more);
 /* Before all others of the same hash. */
 void chains_add(struct chains *c, struct link *member);
+void chains_add_hashed(struct chains *c, struct link *member, uint64_t hash);   /* the same; its hash is known already */
 void chains_remove(struct chains *c, struct link *member);
 
 /* Those that may be meant by that hash, newest first: the caller compares. NULL at the end. */
@@ -54,7 +55,6 @@ static inline struct link *chains_list(const struct chains *c, size_t i)
 /* Spreads what grows by small steps over all bits; `chains_mix(chains_mix(a) ^ b)` for two values. */
 static inline uint64_t chains_mix(uint64_t value)
 {
-        value = (value ^ (value >> 32)) * UINT64_C(0xd6e8feb86659fd93);
         value = (value ^ (value >> 32)) * UINT64_C(0xd6e8feb86659fd93);
         return value ^ (value >> 32);
 }
