@@ -264,31 +264,17 @@ void registry_request_remove(struct registry *r, struct request *q)
 
 /* ---- grants ---- */
 
-static struct grant *find_label(const struct registry *r, uint64_t hash, const struct client *c, int64_t handle, const char *label)
-{
-        const struct grant *g;
-        struct link *l;
-
-        for (l = chains_first(&r->labels, hash); l != NULL; l = chains_next(l)) {
-                g = BY_LABEL(l);
-                if (g->client == c && g->handle == handle && strcmp(g->label, label) == 0)
-                        return BY_LABEL(l);
-        }
-        return NULL;
-}
-
 /* Newest first: g takes the place of the one that was meant by its label until now. */
 static void label_add(struct registry *r, struct grant *g)
 {
-        uint64_t hash = label_hash(g->client, g->handle, g->label);
-        struct grant *newest = find_label(r, hash, g->client, g->handle, g->label);
+        struct grant *newest = registry_grant_by_label(r, g->client, g->handle, g->label);
 
         if (newest != NULL) {
                 chains_remove(&r->labels, &newest->by_label);
                 g->same_older = newest;
                 newest->same_newer = g;
         }
-        chains_add_hashed(&r->labels, &g->by_label, hash);
+        chains_add(&r->labels, &g->by_label);
 }
 
 static void label_remove(struct registry *r, struct grant *g)
@@ -349,7 +335,15 @@ struct grant *registry_grant(const struct registry *r, table_id lock)
 
 struct grant *registry_grant_by_label(const struct registry *r, const struct client *c, int64_t handle, const char *label)
 {
-        return find_label(r, label_hash(c, handle, label), c, handle, label);
+        const struct grant *g;
+        struct link *l;
+
+        for (l = chains_first(&r->labels, label_hash(c, handle, label)); l != NULL; l = chains_next(l)) {
+                g = BY_LABEL(l);
+                if (g->client == c && g->handle == handle && strcmp(g->label, label) == 0)
+                        return BY_LABEL(l);
+        }
+        return NULL;
 }
 
 void registry_grant_remove(struct registry *r, struct grant *g)

@@ -74,17 +74,12 @@ static void split(struct chains *c)
                 c->base *= 2;
 }
 
-void chains_add_hashed(struct chains *c, struct link *member, uint64_t hash)
+void chains_add(struct chains *c, struct link *member)
 {
         if (is_crowded(c) && c->count < c->cap)
                 split(c);
-        SLIST_INSERT_HEAD(list_of(c, hash), member, next);
+        SLIST_INSERT_HEAD(list_of(c, c->hash(member)), member, next);
         c->members++;
-}
-
-void chains_add(struct chains *c, struct link *member)
-{
-        chains_add_hashed(c, member, c->hash(member));
 }
 
 void chains_remove(struct chains *c, struct link *member)

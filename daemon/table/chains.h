@@ -34,7 +34,6 @@ void chains_clear(struct chains *c);            /* its members are the caller's 
 bool chains_reserve(struct chains *c, size_t more);
 /* Before all others of the same hash. */
 void chains_add(struct chains *c, struct link *member);
-void chains_add_hashed(struct chains *c, struct link *member, uint64_t hash);   /* the same; its hash is known already */
 void chains_remove(struct chains *c, struct link *member);
 
 /* Those that may be meant by that hash, newest first: the caller compares. NULL at the end. */
