@@ -182,7 +182,7 @@ const char *pl_json_key(const struct pl_json *n)
 
 bool pl_json_integer(const struct pl_json *n, int64_t *out)
 {
-        return n != NULL && cJSON_IsNumber(node(n)) && pl_double_to_integer(node(n)->valuedouble, out);
+        return n != NULL && (node(n)->type & 0xff) == cJSON_Number && pl_double_to_integer(node(n)->valuedouble, out);
 }
 
 bool pl_json_bool(const struct pl_json *n, bool *out)
@@ -195,17 +195,9 @@ bool pl_json_bool(const struct pl_json *n, bool *out)
 
 bool pl_json_string(const struct pl_json *n, const char **out)
 {
-        if (n == NULL || !cJSON_IsString(node(n)))
+        if (n == NULL || (node(n)->type & 0xff) != cJSON_String)
                 return false;
         *out = node(n)->valuestring;
-        return true;
-}
-
-bool pl_span_string(struct pl_span value, struct pl_span *inside)
-{
-        if (value.len < 2 || value.at[0] != '"' || pl_plain_length(value.at + 1, value.len - 2) != value.len - 2)
-                return false;
-        *inside = (struct pl_span){value.at + 1, value.len - 2};
         return true;
 }
 

@@ -42,9 +42,8 @@ int pl_json_outline(const char *line, size_t len, struct pl_outline *out);
 /* The other half, for a value out of such an outline. 0 or -ENOMEM. */
 int pl_json_parse_value(struct pl_span value, struct pl_json **out);
 
-/* What can be told of a value as it stands. False: it is something else, or cannot be told without a parser. */
-bool pl_span_string(struct pl_span value, struct pl_span *inside);      /* without escapes, and all ASCII */
-bool pl_span_integer(struct pl_span value, int64_t *out);               /* by its digits alone, within +-PL_INTEGER_MAX */
+/* A value that is an integer by its digits alone, within +-PL_INTEGER_MAX. False: something else, or a parser has to tell. */
+bool pl_span_integer(struct pl_span value, int64_t *out);
 /* Is it exactly this text? */
 static inline bool pl_span_is(struct pl_span span, const char *text)
 {

@@ -126,30 +126,23 @@ static int decode_envelope(const struct pl_json *doc, struct pl_request *out, co
         return 0;
 }
 
-static int method_and_params(struct pl_request *out, struct pl_span name, const struct pl_json *params, struct pl_fault *f)
-{
-        int method = pl_method_find(name);
-
-        f->silent = out->id.kind == PL_ID_NONE;
-        if (method < 0)
-                return fault_code(f, PL_E_METHOD_NOT_FOUND, "there is no such method");
-        out->method = (enum pl_method)method;
-        return pl_method_params(out, params, f);
-}
-
 /* Any request, right or wrong, from its tree: here is said what is wrong with it. */
-static int decode_tree(struct pl_span line, struct pl_request *out, struct pl_fault *f)
+static int decode_tree(struct pl_span line, struct pl_request *out, const struct pl_json **params, struct pl_fault *f)
 {
-        const struct pl_json *params;
         const char *name;
+        int method;
 
         if (pl_json_parse_value(line, &out->doc) != 0)
                 return fault_code(f, PL_E_INTERNAL_ERROR, "");
-        params = pl_json_get(out->doc, "params");
-        f->took_fd = passes_descriptor(params);
+        *params = pl_json_get(out->doc, "params");
         if (decode_envelope(out->doc, out, &name, f) != 0)
                 return -1;
-        return method_and_params(out, (struct pl_span){name, strlen(name)}, params, f);
+        f->silent = out->id.kind == PL_ID_NONE;
+        method = pl_method_find((struct pl_span){name, strlen(name)});
+        if (method < 0)
+                return fault_code(f, PL_E_METHOD_NOT_FOUND, "there is no such method");
+        out->method = (enum pl_method)method;
+        return pl_method_params(out, *params, f);
 }
 
 /* What the usual request has; the params are left for the parser. NULL: absent. */
@@ -167,8 +160,8 @@ static bool put(struct pl_span *place, struct pl_span value)
 }
 
 /*
- * The usual request: its members and no others, each of them once, and nothing about them that a parser would have to tell. False: any other, right or
- * wrong.
+ * The usual request: its members and no others, each of them once, for a method that there is, and nothing about them that a parser would have to tell. False: any
+ * other, right or wrong.
  */
 static bool read_outline(const struct pl_outline *o, struct envelope *e)
 {
@@ -191,30 +184,36 @@ static bool read_outline(const struct pl_outline *o, struct envelope *e)
                 if (!good)
                         return false;
         }
-        return pl_span_is(e->version, "\"2.0\"") && pl_span_string(e->method, &e->method);
+        return pl_span_is(e->version, "\"2.0\"");
 }
 
-/* A number: a text would have to outlive the line. */
-static bool read_id(struct pl_span value, struct pl_id *id)
+/* An id that is a text would have to outlive the line, so it is left to the parser. */
+static bool read_members(const struct envelope *e, struct pl_request *out)
 {
-        if (value.at == NULL)
-                return true;
-        if (!pl_span_integer(value, &id->number))
+        int method = -1;
+
+        if (e->method.len > 2 && e->method.at[0] == '"')
+                method = pl_method_find((struct pl_span){e->method.at + 1, e->method.len - 2});
+        if (method < 0 || (e->id.at != NULL && !pl_span_integer(e->id, &out->id.number)))
                 return false;
-        id->kind = PL_ID_INTEGER;
+        out->method = (enum pl_method)method;
+        out->id.kind = e->id.at != NULL ? PL_ID_INTEGER : PL_ID_NONE;
         return true;
 }
 
-static int decode_usual(const struct envelope *e, struct pl_request *out, struct pl_fault *f)
+static int decode_usual(const struct envelope *e, struct pl_request *out, const struct pl_json **params, struct pl_fault *f)
 {
         if (e->params.at != NULL && pl_json_parse_value(e->params, &out->doc) != 0)
                 return fault_code(f, PL_E_INTERNAL_ERROR, "");
+        *params = out->doc;
+        if (pl_method_params(out, *params, f) == 0)
+                return 0;
         f->id = out->id;
-        f->took_fd = passes_descriptor(out->doc);
-        return method_and_params(out, e->method, out->doc, f);
+        f->silent = out->id.kind == PL_ID_NONE;
+        return -1;
 }
 
-static int decode(const char *line, size_t len, struct pl_request *out, struct pl_fault *f)
+static int decode(const char *line, size_t len, struct pl_request *out, const struct pl_json **params, struct pl_fault *f)
 {
         struct envelope envelope = {0};
         struct pl_outline outline;
@@ -226,17 +225,20 @@ static int decode(const char *line, size_t len, struct pl_request *out, struct p
         }
         if (r != 0)
                 return fault_code(f, PL_E_PARSE_ERROR, "the line is not one well-formed JSON text in UTF-8");
-        if (read_outline(&outline, &envelope) && read_id(envelope.id, &out->id))
-                return decode_usual(&envelope, out, f);
-        return decode_tree((struct pl_span){line, len}, out, f);
+        if (read_outline(&outline, &envelope) && read_members(&envelope, out))
+                return decode_usual(&envelope, out, params, f);
+        return decode_tree((struct pl_span){line, len}, out, params, f);
 }
 
 int pl_request_decode(const char *line, size_t len, struct pl_request *out, struct pl_fault *fault)
 {
+        const struct pl_json *params = NULL;
+
         memset(out, 0, sizeof *out);
         fault_clear(fault);
-        if (decode(line, len, out, fault) == 0)
+        if (decode(line, len, out, &params, fault) == 0)
                 return 0;
+        fault->took_fd = passes_descriptor(params);
         pl_request_clear(out);
         return -1;
 }

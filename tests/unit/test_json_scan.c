@@ -449,22 +449,6 @@ static void a_span_is_an_integer_by_its_digits_alone(void **state)
         assert_true(pl_span_integer(span("42"), &value) && value == 42);
 }
 
-static void a_span_is_a_string_if_it_needs_no_parser(void **state)
-{
-        static const char *const no[] = {"", "1", "[\"a\"]", "\"\\n\"", "\"\xc3\xa4\"", "\"12345678\\\\\"", "\""};
-        struct pl_span inside = {NULL, 7};
-        size_t i;
-
-        (void)state;
-        for (i = 0; i < COUNT(no); i++)
-                assert_false(pl_span_string(span(no[i]), &inside));
-        assert_int_equal(inside.len, 7);
-        assert_true(pl_span_string(span("\"\""), &inside));
-        assert_span(inside, "");
-        assert_true(pl_span_string(span("\"more than eight\""), &inside));
-        assert_span(inside, "more than eight");
-}
-
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -489,7 +473,6 @@ int main(void)
                 cmocka_unit_test(an_outline_counts_more_members_than_it_notes),
                 cmocka_unit_test(a_value_out_of_an_outline_is_parsed_by_itself),
                 cmocka_unit_test(a_span_is_an_integer_by_its_digits_alone),
-                cmocka_unit_test(a_span_is_a_string_if_it_needs_no_parser),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

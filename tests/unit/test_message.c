@@ -207,8 +207,8 @@ static void a_request_is_the_same_whether_its_members_are_read_where_they_stand_
                 disguise(lines[i], other, sizeof other);
                 r = pl_request_decode(lines[i], strlen(lines[i]), &a, &f);
                 q = pl_request_decode(other, strlen(other), &b, &g);
-                if (r != q || f.code != g.code || strcmp(f.text, g.text) != 0 || strcmp(f.member, g.member) != 0 || f.silent != g.silent || f.took_fd != g.took_fd ||
-                    !pl_id_equal(&f.id, &g.id))
+                if (r != q || (r != 0 && (f.code != g.code || strcmp(f.text, g.text) != 0 || strcmp(f.member, g.member) != 0 || f.silent != g.silent ||
+                                          f.took_fd != g.took_fd || !pl_id_equal(&f.id, &g.id))))
                         fail_msg("%d \"%s\", but %d \"%s\": %s", f.code, f.text, g.code, g.text, lines[i]);
                 if (r != 0)
                         continue;
