@@ -11,6 +11,7 @@
 #include "thread.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -25,9 +26,9 @@ struct worker {
         struct oslock_pool *pool;
         uv_thread_t thread;
         LIST_ENTRY(worker) of_all;      /* the loop's */
+        sem_t go;                       /* there is a job; none: it shall end */
         /* Under the mutex. */
         struct wait *job;               /* until it is answered */
-        pthread_cond_t changed;         /* there is a job, or the pool is closing */
         STAILQ_ENTRY(worker) entry;     /* of `idle` or `leaving`, while it has no job */
 };
 
@@ -68,6 +69,7 @@ static bool is_cancelled(const struct wait *w)
 
 static enum oslock_result wait_in_kernel(const struct wait *w, int *error)
 {
+        *error = 0;
         if (w->yields)
                 let_others_go_first(w);
         while (!is_cancelled(w)) {
@@ -103,38 +105,43 @@ static bool rest(struct oslock_pool *p, struct worker *k)
         return true;
 }
 
+/* NULL: it shall end. */
+static struct wait *next_job(struct worker *k)
+{
+        struct oslock_pool *p = k->pool;
+        struct wait *w;
+
+        while (sem_wait(&k->go) != 0)
+                ;       /* a signal that came late */
+        pthread_mutex_lock(&p->mutex);
+        w = k->job;
+        pthread_mutex_unlock(&p->mutex);
+        return w;
+}
+
 static void worker_main(void *arg)
 {
         struct worker *k = arg;
         struct oslock_pool *p = k->pool;
+        enum oslock_result result;
+        bool stays = true, announce;
         sigset_t cancelling;
-        bool stays = true;
+        struct wait *w;
+        int error;
 
         sigemptyset(&cancelling);
         sigaddset(&cancelling, SIGURG);
         pthread_sigmask(SIG_UNBLOCK, &cancelling, NULL);
-        pthread_mutex_lock(&p->mutex);
-        while (stays) {
-                enum oslock_result result;
-                int error = 0;
-                bool announce;
-
-                while (k->job == NULL && !p->closing)
-                        pthread_cond_wait(&k->changed, &p->mutex);
-                if (k->job == NULL)
-                        break;
-                pthread_mutex_unlock(&p->mutex);
-                result = wait_in_kernel(k->job, &error);
+        while (stays && (w = next_job(k)) != NULL) {
+                result = wait_in_kernel(w, &error);
                 pthread_mutex_lock(&p->mutex);
-                answer(p, k->job, result, error);
+                answer(p, w, result, error);
                 stays = rest(p, k);
                 announce = !p->closing; /* then it is joined before the pool goes, so the pool is still there to be told */
                 pthread_mutex_unlock(&p->mutex);
                 if (announce)
                         uv_async_send(&p->async);
-                pthread_mutex_lock(&p->mutex);
         }
-        pthread_mutex_unlock(&p->mutex);
 }
 
 static void give(struct worker *k, struct wait *w)
@@ -156,10 +163,9 @@ static bool give_to_idle(struct oslock_pool *p, struct wait *w)
                 give(k, w);
         }
         pthread_mutex_unlock(&p->mutex);
-        if (k == NULL)
-                return false;
-        pthread_cond_signal(&k->changed);
-        return true;
+        if (k != NULL)
+                sem_post(&k->go);
+        return k != NULL;
 }
 
 bool thread_wait(struct oslock_pool *p, struct wait *w)
@@ -172,11 +178,11 @@ bool thread_wait(struct oslock_pool *p, struct wait *w)
         if (k == NULL)
                 return false;
         k->pool = p;
-        pthread_cond_init(&k->changed, NULL);
+        sem_init(&k->go, 0, 1);
         give(k, w);
         if (thread_start(&k->thread, STACK_BYTES, worker_main, k) != 0) {
                 w->has_thread = false;
-                pthread_cond_destroy(&k->changed);
+                sem_destroy(&k->go);
                 free(k);
                 return false;
         }
@@ -188,7 +194,7 @@ static void join(struct worker *k)
 {
         LIST_REMOVE(k, of_all);
         uv_thread_join(&k->thread);
-        pthread_cond_destroy(&k->changed);
+        sem_destroy(&k->go);
         free(k);
 }
 
@@ -229,8 +235,8 @@ void threads_begin(struct oslock_pool *p)
         sigaction(SIGURG, &action, NULL);
 }
 
-/* All are told to end. How many still have a job? Each of these is signalled. */
-static unsigned close_all(struct oslock_pool *p)
+/* Those that have a job are signalled. How many? */
+static unsigned signal_all(struct oslock_pool *p)
 {
         unsigned busy = 0;
         struct worker *k;
@@ -238,10 +244,8 @@ static unsigned close_all(struct oslock_pool *p)
         pthread_mutex_lock(&p->mutex);
         p->closing = true;
         LIST_FOREACH(k, &p->workers, of_all) {
-                if (k->job == NULL) {
-                        pthread_cond_signal(&k->changed);
+                if (k->job == NULL)
                         continue;
-                }
                 k->job->cancelled = true;
                 pthread_kill(k->thread, SIGURG);
                 busy++;
@@ -258,7 +262,7 @@ void threads_end(struct oslock_pool *p)
         bool hangs;
 
         /* A signal just before the call is lost: again, until they have answered. */
-        while (close_all(p) > 0 && uv_hrtime() < until)
+        while (signal_all(p) > 0 && uv_hrtime() < until)
                 nanosleep(&pause, NULL);
         for (k = LIST_FIRST(&p->workers); k != NULL; k = next) {
                 next = LIST_NEXT(k, of_all);
@@ -266,6 +270,7 @@ void threads_end(struct oslock_pool *p)
                 hangs = k->job != NULL;
                 pthread_mutex_unlock(&p->mutex);
                 if (!hangs) {
+                        sem_post(&k->go);       /* for nothing: it ends */
                         join(k);
                         continue;
                 }
