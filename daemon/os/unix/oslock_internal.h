@@ -42,7 +42,8 @@ STAILQ_HEAD(worker_queue, worker);
 
 struct oslock_pool {
         uv_loop_t *loop;
-        uv_async_t async;
+        uv_poll_t answers;                      /* of `told` */
+        int told;                               /* an eventfd: there are answers, of threads or of the loop itself */
         uv_timer_t timer;
         struct wait *waits;                     /* by op */
         struct wait **heap;                     /* by due_ms; room for all without a thread */
@@ -54,6 +55,7 @@ struct oslock_pool {
         struct worker_queue joining;            /* those that end, joined in the loop's next turn */
         unsigned threads, threads_max, retrying, handles;       /* threads: that wait; those that are idle are not counted */
         uint64_t *thread_users;                 /* of the waits with a thread, in no order */
+        bool self_told;
         unsigned random;
         uint64_t total, tries;
         oslock_done *done;
@@ -71,6 +73,11 @@ struct oslock_pool {
 
 /* From now on oslock_bears() finds a descriptor in any case. */
 void oslock_keep_spare(void);
+
+/* Called by threads: the loop shall look at the answers. */
+void pool_tell(const struct oslock_pool *p);
+/* Called by the loop: it shall look at them in its next turn. */
+void pool_tell_self(struct oslock_pool *p);
 
 /* Let a thread wait for it, an idle one or a new one. False: none is to be had. */
 bool thread_wait(struct oslock_pool *p, struct wait *w);

@@ -4,8 +4,12 @@
  */
 #include "oslock_internal.h"
 
+#include "again.h"
+
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define RETRY_MIN_MS 1
 
@@ -98,13 +102,37 @@ static void answer_all(struct oslock_pool *p, struct wait_queue *queue)
         }
 }
 
-static void on_async(uv_async_t *async)
+/*
+ * Not uv_async_send(): in libuv 1.44 a loop that runs before it has returned, as happens where thread and loop share a processor, spins until it
+ * has, for 35 us and more.
+ */
+void pool_tell(const struct oslock_pool *p)
 {
-        struct oslock_pool *p = async->data;
-        struct wait_queue queue = STAILQ_HEAD_INITIALIZER(queue);
+        uint64_t one = 1;
 
+        while (write(p->told, &one, sizeof one) < 0 && errno == EINTR)
+                ;
+}
+
+void pool_tell_self(struct oslock_pool *p)
+{
+        if (!p->self_told)
+                pool_tell(p);
+        p->self_told = true;
+}
+
+static void on_told(uv_poll_t *poll, int status, int events)
+{
+        struct oslock_pool *p = poll->data;
+        struct wait_queue queue = STAILQ_HEAD_INITIALIZER(queue);
+        uint64_t count;
+
+        (void)status;
+        (void)events;
+        (void)read_again(p->told, &count, sizeof count);
+        p->self_told = false;
         if (threads_join_ended(p))
-                uv_async_send(async);   /* an end takes a while: by then the answers have been written to whoever waits for them */
+                pool_tell_self(p);      /* an end takes a while: by then the answers have been written to whoever waits for them */
         pthread_mutex_lock(&p->mutex);
         STAILQ_CONCAT(&queue, &p->answered);
         pthread_mutex_unlock(&p->mutex);
@@ -135,13 +163,17 @@ struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock
         TAILQ_INIT(&p->cancelling);
         STAILQ_INIT(&p->ready);
         STAILQ_INIT(&p->answered);
-        if (uv_async_init(loop, &p->async, on_async) != 0) {
+        p->told = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (p->told < 0 || uv_poll_init(loop, &p->answers, p->told) != 0) {
+                if (p->told >= 0)
+                        close(p->told);
                 free(p->thread_users);
                 free(p);
                 return NULL;
         }
         uv_timer_init(loop, &p->timer);
-        p->async.data = p->timer.data = p;
+        p->answers.data = p->timer.data = p;
+        uv_poll_start(&p->answers, UV_READABLE, on_told);
         p->handles = 2;
         threads_begin(p);
         oslock_keep_spare();
@@ -176,7 +208,8 @@ void oslock_pool_destroy(struct oslock_pool *p)
         free(p->thread_users);
         p->heap = NULL;
         p->thread_users = NULL;
-        uv_close((uv_handle_t *)&p->async, on_closed);
+        uv_close((uv_handle_t *)&p->answers, on_closed);
+        close(p->told);         /* whoever was left behind tells nobody */
         uv_close((uv_handle_t *)&p->timer, on_closed);
 }
 

@@ -123,7 +123,7 @@ void retry_make_ready(struct oslock_pool *p, struct wait *w, enum oslock_result 
         w->result = result;
         w->error = error;
         STAILQ_INSERT_TAIL(&p->ready, w, ready);
-        uv_async_send(&p->async);
+        pool_tell_self(p);
 }
 
 static void tried(struct oslock_pool *p, struct wait *w, enum oslock_result result, int error)

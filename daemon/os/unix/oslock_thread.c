@@ -140,7 +140,7 @@ static void worker_main(void *arg)
                 announce = !p->closing; /* then it is joined before the pool goes, so the pool is still there to be told */
                 pthread_mutex_unlock(&p->mutex);
                 if (announce)
-                        uv_async_send(&p->async);
+                        pool_tell(p);
         }
 }
 
