@@ -44,6 +44,13 @@ static struct bearer *find_passed(struct files *f, struct file *file, int fd)
         return NULL;
 }
 
+/* By now who waits for an answer has it. */
+static void on_turn_ends(uv_prepare_t *prepare)
+{
+        (void)prepare;
+        file_end_glance();
+}
+
 struct files *files_create(uv_loop_t *loop, struct descriptors *descriptors, struct mounts *mounts, const struct files_lanes *lanes, uint64_t keep_open_ms)
 {
         struct files *f = calloc(1, sizeof *f);
@@ -51,6 +58,11 @@ struct files *files_create(uv_loop_t *loop, struct descriptors *descriptors, str
         if (f == NULL)
                 return NULL;
         files_idle_start(f, loop, keep_open_ms);
+        uv_prepare_init(loop, &f->turn_ends);
+        uv_prepare_start(&f->turn_ends, on_turn_ends);  /* libuv begins with those that were started last: the transport's, which writes, comes before it */
+        uv_unref((uv_handle_t *)&f->turn_ends);
+        f->turn_ends.data = f;
+        f->handles = 2;
         f->descriptors = descriptors;
         f->mounts = mounts;
         f->lanes = *lanes;
@@ -154,6 +166,14 @@ void files_remove_bearer(struct files *f, struct bearer *b)
         free_if_unused(f, file);
 }
 
+static void on_closed(uv_handle_t *handle)
+{
+        struct files *f = handle->data;
+
+        if (--f->handles == 0)
+                free(f);
+}
+
 void files_destroy(struct files *f)
 {
         struct bearer *b, *next;
@@ -163,7 +183,9 @@ void files_destroy(struct files *f)
         descriptors_lend(f->descriptors, NULL, NULL);
         HASH_ITER(hh, f->bearers, b, next)
                 files_remove_bearer(f, b);
-        files_idle_stop(f);
+        file_end_glance();
+        files_idle_stop(f, on_closed);
+        uv_close((uv_handle_t *)&f->turn_ends, on_closed);
 }
 
 static enum files_result full(struct file_error *e)

@@ -33,14 +33,9 @@ void files_idle_start(struct files *f, uv_loop_t *loop, uint64_t keep_open_ms)
         f->idle.keep_ms = keep_open_ms;
 }
 
-static void on_closed(uv_handle_t *timer)
+void files_idle_stop(struct files *f, uv_close_cb closed)
 {
-        free(timer->data);
-}
-
-void files_idle_stop(struct files *f)
-{
-        uv_close((uv_handle_t *)&f->idle.timer, on_closed);
+        uv_close((uv_handle_t *)&f->idle.timer, closed);
 }
 
 void files_idle_expect(struct files *f, struct bearer *b, const char *path)

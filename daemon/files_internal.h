@@ -47,6 +47,8 @@ struct files_idle {
 };
 
 struct files {
+        uv_prepare_t turn_ends;
+        unsigned handles;       /* not closed yet */
         struct file *files;
         struct bearer *bearers;
         struct descriptors *descriptors;
@@ -63,7 +65,7 @@ void files_remove_bearer(struct files *f, struct bearer *b);
 
 /* ---- files_idle.c ---- */
 void files_idle_start(struct files *f, uv_loop_t *loop, uint64_t keep_open_ms);
-void files_idle_stop(struct files *f);  /* frees `f`, when the loop runs once more */
+void files_idle_stop(struct files *f, uv_close_cb closed);
 /* The bearer has just been opened by `path`: is it to be kept later? */
 void files_idle_expect(struct files *f, struct bearer *b, const char *path);
 /* Nobody refers to it any more: true if it is kept, else it is to be closed. */

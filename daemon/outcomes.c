@@ -206,6 +206,15 @@ void outcome_under_way(struct dispatch *d, const struct table_effect *fx)
                 q->table_request = fx->request;
 }
 
+/* The grant will show the path of the file. While the request waits there is time to ask for it. */
+static void learn_path(const struct dispatch *d, const struct request *q)
+{
+        char path[PL_PATH_BYTES_MAX];
+
+        if (!q->by_path && !d->registry.everybody)
+                files_path(d->files, q->bearer, path, sizeof path);
+}
+
 void outcome_waiting(struct dispatch *d, const struct table_effect *fx)
 {
         struct request *q = registry_request(&d->registry, fx->cookie);
@@ -214,9 +223,11 @@ void outcome_waiting(struct dispatch *d, const struct table_effect *fx)
         if (q != NULL && misled(d, q)) {
                 q->misled = true;
                 engine_submit(d->engine, &cancel);
-        } else {
-                notices_waiting(d, fx);
+                return;
         }
+        notices_waiting(d, fx);
+        if (q != NULL)
+                learn_path(d, q);
 }
 
 void outcome_replied(struct dispatch *d, const struct table_effect *fx)

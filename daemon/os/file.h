@@ -35,6 +35,11 @@ enum file_place {
         FILE_BAD        /* *e */
 };
 enum file_place file_glance(struct mounts *m, const char *path, struct file_identity *id, struct file_error *e);
+/*
+ * What a glance has opened stays open until the next one, or until this call: closing takes a while, and somebody waits for what the glance has shown. Not to be
+ * put off for longer than that, for meanwhile the file system cannot be unmounted.
+ */
+void file_end_glance(void);
 
 /*
  * When a glance says FILE_AWAY that may be because no cache knows the way, though it is on a local disk: the deepest folder on the way that is known and

@@ -89,7 +89,7 @@ struct resource {
         uint32_t holder_count, exclusive_count, waiter_count;
         uint32_t bearer_count;                  /* of those who hold */
         uint32_t leading;                       /* waiters whose sessions may have others waiting for them elsewhere */
-        uint16_t streak;                        /* hand-overs in a row; no more than TABLE_HANDOVERS_MAX counts */
+        uint16_t streak;                        /* hand-overs in a row, at most TABLE_HANDOVERS_MAX; and those after them that went through the kernel's queue */
         bool released : 1;                      /* an owner has left since the last grant */
         bool moved : 1;                         /* its holders have changed, or somebody's place in its queue: FX_MOVED at rest */
         bool touched : 1;                       /* in the list of those that the event has to pump */

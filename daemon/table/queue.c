@@ -24,6 +24,18 @@ static bool outsiders_turn(const struct table *t, const struct resource *r)
         return r->streak >= TABLE_HANDOVERS_MAX || (r->streak > 0 && t->now_ms - r->streak_since_ms >= TABLE_HANDOVERS_MS);
 }
 
+/*
+ * A head has had its turn in the kernel's queue. One is not enough: by each of our hand-overs before it an outsider was woken for nothing, and had left
+ * the queue until it found the lock taken again; whoever came meanwhile stands before it. Of the turns that follow it misses none.
+ */
+static void count_kernel_turn(const struct table *t, struct resource *r)
+{
+        if (!outsiders_turn(t, r) || r->streak >= TABLE_HANDOVERS_MAX + TABLE_KERNEL_TURNS - 1)
+                r->streak = 0;
+        else
+                r->streak = (uint16_t)(r->streak < TABLE_HANDOVERS_MAX ? TABLE_HANDOVERS_MAX + 1 : r->streak + 1);
+}
+
 /* A lock that the kernel gave to a request that cannot have it: back to what the bearer's holders need, or what they left on it. */
 static void give_back(struct table *t, const struct request *q, const struct bearer *b)
 {
@@ -519,7 +531,7 @@ static void lock_done(struct table *t, struct request *q, const struct table_eve
         case OS_TAKEN:
                 q->in_hand = true;
                 if (waited)
-                        q->resource->streak = 0;
+                        count_kernel_turn(t, q->resource);
                 if (TAILQ_FIRST(&q->resource->queue) == q && may_hold(q->resource, q->mode)) {
                         grant(t, q);
                 } else if (q->op_cancelled || TAILQ_FIRST(&q->resource->queue) != q) {
@@ -528,12 +540,13 @@ static void lock_done(struct table *t, struct request *q, const struct table_eve
                 }
                 break;
         case OS_BUSY:
-                if (q->nonblock)
+                if (q->nonblock) {
                         queue_answer(t, q, OUT_REFUSED, 0);
-                else if (!waited)
+                        break;
+                }
+                q->resource->streak = 0;        /* an outsider has it; or no wait is to be had, and our own queue goes on as before */
+                if (!waited)
                         start_wait(t, q, false, false);
-                else
-                        q->resource->streak = 0;        /* no wait is to be had: our own queue goes on as before */
                 break;
         case OS_FAILED:
         case OS_LOST:

@@ -33,7 +33,8 @@ struct table_key {
 /* What a clock may say, in microseconds (the year 2255). Whatever it says, the numbers will not be used up: no one lives to draw 2^41. */
 #define TABLE_CLOCK_MAX ((UINT64_C(1) << 53) - (UINT64_C(1) << 41))
 #define TABLE_HANDOVERS_MAX 16          /* in a row, or ... */
-#define TABLE_HANDOVERS_MS 100          /* ... this long: then the next head queues in the kernel */
+#define TABLE_HANDOVERS_MS 100          /* ... this long: then the next head queues in the kernel, */
+#define TABLE_KERNEL_TURNS 2            /* and so many in a row */
 #define TABLE_TIMEOUTS_MAX 256          /* in one step: a crowd whose time is over must not hold up the others */
 #define TABLE_UPGRADE_RETRY_MIN_MS 10   /* an upgrade that only outsiders block */
 #define TABLE_UPGRADE_RETRY_MAX_MS 1000

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import statistics
 import threading
 import unittest
 
@@ -62,10 +63,20 @@ class Outsiders(DaemonTest):
         self.assertEqual(c.reply(id)["mode"], "LOCK_EX")
 
     def test_an_outsider_that_waits_is_not_starved(self):
-        """It gets in within 17 hand-overs of a queue that never empties."""
+        """
+        It gets in within 16 hand-overs of a queue that never empties, and two more through the kernel's queue. Five times, for no single time is certain: each of
+        these hand-overs wakes it, and where the processors are busy it may be long in coming back to the queue.
+        """
         clients = [self.client() for _ in range(3)]
         held = clients[0].lock(self.path, EX)["lock"]
         ids = {c: c.start_lock(self.path, EX) for c in clients[1:]}
+        owner, counts = clients[0], []
+        for _ in range(5):
+            owner, held, hand_overs = self.hand_over_until_an_outsider_got_in(owner, held, ids)
+            counts.append(hand_overs)
+        self.assertLessEqual(statistics.median(counts), 18, counts)
+
+    def hand_over_until_an_outsider_got_in(self, owner, held, ids):
         got_in = threading.Event()
 
         def outsider():
@@ -78,7 +89,7 @@ class Outsiders(DaemonTest):
         t.start()
         while not any("->" in line for line in self.waiting_in_the_kernel()):
             pass
-        owner, hand_overs = clients[0], 0
+        hand_overs = 0
         while not got_in.is_set():
             owner.unlock(held)
             ids[owner] = owner.start_lock(self.path, EX)
@@ -87,7 +98,7 @@ class Outsiders(DaemonTest):
             hand_overs += 1
             self.assertLess(hand_overs, 1000)
         t.join()
-        self.assertLessEqual(hand_overs, 17)
+        return owner, held, hand_overs
 
     def waiting_in_the_kernel(self):
         inode = os.stat(self.path).st_ino

@@ -110,8 +110,35 @@ static void after_sixteen_hand_overs_outsiders_get_their_turn(void **state)
         trace_expect(t, "kernel: unlock\n");
         trace_answer(t, OS_TAKEN);
         trace_expect(t, "B has EX\n");
+        /* Whoever was woken for nothing, and came too late for that turn, is in the queue by the next one. */
         trace_lock(t, 'A', EX, FOREVER);
-        trace_expect(t, "A waits\n");
+        trace_expect(t, "kernel: wait EX for A\nA waits\n");
+        trace_unlock(t, 'B', false);
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "kernel: unlock\nA has EX\n");
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_expect(t, "B waits\n");
+        hand_over(t, 1);
+        trace_lock(t, 'C', EX, FOREVER);
+        trace_expect(t, "C waits\n");
+}
+
+/* One that comes in the way of a try has had its turn: nothing more is owed. */
+static void an_outsider_that_got_in_by_itself_has_had_its_turn(void **state)
+{
+        struct trace *t = *state;
+
+        trace_lock(t, 'A', EX, FOREVER);
+        trace_lock(t, 'B', EX, FOREVER);
+        hand_over(t, TABLE_HANDOVERS_MAX - 1);
+        t->outside = EX;
+        trace_unlock(t, 'B', false);
+        trace_expect(t, "kernel: unlock\nkernel: wait EX for A\nA waits\n");
+        t->outside = TABLE_NONE;
+        trace_answer(t, OS_TAKEN);
+        trace_expect(t, "A has EX\n");
+        trace_lock(t, 'B', EX, FOREVER);
+        trace_expect(t, "B waits\n");
 }
 
 static void after_a_tenth_of_a_second_outsiders_get_their_turn(void **state)
@@ -150,6 +177,7 @@ int main(void)
                 HISTORY(a_session_that_ends_while_it_waits_leaves_no_ghost),
                 HISTORY(a_failure_of_the_system_is_told_and_the_next_is_tried),
                 HISTORY(after_sixteen_hand_overs_outsiders_get_their_turn),
+                HISTORY(an_outsider_that_got_in_by_itself_has_had_its_turn),
                 HISTORY(after_a_tenth_of_a_second_outsiders_get_their_turn),
                 HISTORY(without_a_wait_to_be_had_our_own_queue_goes_on),
         };

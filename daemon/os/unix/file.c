@@ -97,15 +97,24 @@ static int name_at_once(const char *path, int flags)
         return named;
 }
 
+static int glanced_at = -1;     /* what the last glance has found */
+
+void file_end_glance(void)
+{
+        if (glanced_at >= 0)
+                close(glanced_at);      /* of a mere name: nothing to flush */
+        glanced_at = -1;
+}
+
 /* Takes the descriptor over. */
 static enum file_place place_of(struct mounts *m, int named, struct file_identity *id, struct file_error *e)
 {
         struct statx st;
-        int r = stat_cached(named, &st), error = errno;
 
-        close(named);   /* of a mere name: nothing to flush */
-        if (r != 0) {
-                fail(e, "stat", error);
+        file_end_glance();
+        glanced_at = named;
+        if (stat_cached(named, &st) != 0) {
+                fail(e, "stat", errno);
                 return FILE_BAD;
         }
         *id = identity_of(&st);

@@ -1,93 +1,17 @@
 /*
- * Waits for flock(2). It has no timeout and cannot be polled: only a signal ends a blocked call. So each wait has a thread with a small stack,
- * and a cancel sends that thread SIGURG (ignored by default, handled here by an empty handler without SA_RESTART). A signal that
- * arrives just before the call is lost; the cancel is therefore repeated by a timer until the thread has answered.
- *
- * Threads are bounded. Other waits are tried now and then (oslock_retry.c); a thread that becomes free goes to the oldest of them.
+ * Waits for flock(2), each in a thread (oslock_thread.c). Threads are bounded. Other waits are tried now and then (oslock_retry.c); a thread that becomes
+ * free goes to the oldest of them.
  */
 #include "oslock_internal.h"
 
-#include "thread.h"
+#include "again.h"
 
 #include <errno.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <time.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
-#define STACK_BYTES (64 * 1024)
 #define RETRY_MIN_MS 1
-#define YIELD_NS 300000         /* to be woken takes some 50 us on an idle machine */
-#define LEAVE_NS 1000000000ull  /* at the end, for all: whoever hangs on a dead file system is left behind */
-
-static void interrupted(int signo)
-{
-        (void)signo;
-}
-
-static int operation(const struct wait *w)
-{
-        return w->mode == OSLOCK_EX ? LOCK_EX : LOCK_SH;
-}
-
-/*
- * The kernel serves its queue in order, but only those who stand in it. If the lock became free before this thread got there, those who have been woken
- * are about to take it: they shall have the time to.
- */
-static void let_others_go_first(const struct wait *w)
-{
-        struct timespec pause = {.tv_nsec = YIELD_NS};
-
-        if (flock(w->fd, operation(w) | LOCK_NB) != 0)
-                return;
-        (void)flock(w->fd, LOCK_UN);
-        nanosleep(&pause, NULL);
-}
-
-static void wait_main(void *arg)
-{
-        struct wait *w = arg;
-        struct oslock_pool *p = w->pool;
-        enum oslock_result result;
-        sigset_t cancelling;
-        int error = 0;
-        bool cancelled;
-
-        sigemptyset(&cancelling);
-        sigaddset(&cancelling, SIGURG);
-        pthread_sigmask(SIG_UNBLOCK, &cancelling, NULL);
-        if (w->yields)
-                let_others_go_first(w);
-        for (;;) {
-                pthread_mutex_lock(&p->mutex);
-                cancelled = w->cancelled;
-                pthread_mutex_unlock(&p->mutex);
-                if (cancelled) {
-                        result = OSLOCK_CANCELLED;
-                        break;
-                }
-                if (flock(w->fd, operation(w)) == 0) {
-                        result = OSLOCK_TAKEN;
-                        break;
-                }
-                error = errno;
-                if (error != EINTR) {
-                        result = OSLOCK_FAILED;
-                        break;
-                }
-        }
-        pthread_mutex_lock(&p->mutex);
-        w->result = result;
-        w->error = error;
-        w->answered = true;
-        STAILQ_INSERT_TAIL(&p->answered, w, ready);
-        /* Inside the mutex: the pool cannot be destroyed between the answer and its announcement. */
-        if (!p->closing)
-                uv_async_send(&p->async);
-        pthread_mutex_unlock(&p->mutex);
-        sched_yield();  /* the answer goes before the end of this thread, if they share a processor */
-}
 
 /* Is there a thread left, for this user? */
 static bool has_thread_for(const struct oslock_pool *p, uint64_t user)
@@ -105,9 +29,8 @@ static bool start_thread(struct wait *w)
 {
         struct oslock_pool *p = w->pool;
 
-        if (thread_start(&w->thread, STACK_BYTES, wait_main, w) != 0)
+        if (!thread_wait(p, w))
                 return false;
-        w->has_thread = true;
         p->thread_users[p->threads++] = w->user;
         return true;
 }
@@ -165,18 +88,6 @@ static void remove_wait(struct oslock_pool *p, struct wait *w)
                 retry_remove(p, w);
 }
 
-static void join_ended(struct oslock_pool *p)
-{
-        struct wait *w;
-
-        while ((w = STAILQ_FIRST(&p->ended)) != NULL) {
-                STAILQ_REMOVE_HEAD(&p->ended, ready);
-                uv_thread_join(&w->thread);
-                free(w);
-        }
-}
-
-/* A thread that has answered still takes a while to end. It is joined in the loop's next turn: by then the answer has been written to whoever waits for it. */
 static void answer_all(struct oslock_pool *p, struct wait_queue *queue)
 {
         struct wait *w;
@@ -187,21 +98,41 @@ static void answer_all(struct oslock_pool *p, struct wait_queue *queue)
                 if (w->has_thread)
                         give_thread(p);
                 p->done(p->arg, w->op, w->result, w->error);
-                if (w->has_thread)
-                        STAILQ_INSERT_TAIL(&p->ended, w, ready);
-                else
-                        free(w);
+                free(w);
         }
-        if (!STAILQ_EMPTY(&p->ended))
-                uv_async_send(&p->async);
 }
 
-static void on_async(uv_async_t *async)
+/*
+ * Not uv_async_send(): in libuv 1.44 a loop that runs before it has returned, as happens where thread and loop share a processor, spins until it
+ * has, for 35 us and more.
+ */
+void pool_tell(const struct oslock_pool *p)
 {
-        struct oslock_pool *p = async->data;
-        struct wait_queue queue = STAILQ_HEAD_INITIALIZER(queue);
+        uint64_t one = 1;
 
-        join_ended(p);
+        while (write(p->told, &one, sizeof one) < 0 && errno == EINTR)
+                ;
+}
+
+void pool_tell_self(struct oslock_pool *p)
+{
+        if (!p->self_told)
+                pool_tell(p);
+        p->self_told = true;
+}
+
+static void on_told(uv_poll_t *poll, int status, int events)
+{
+        struct oslock_pool *p = poll->data;
+        struct wait_queue queue = STAILQ_HEAD_INITIALIZER(queue);
+        uint64_t count;
+
+        (void)status;
+        (void)events;
+        (void)read_again(p->told, &count, sizeof count);
+        p->self_told = false;
+        if (threads_join_ended(p))
+                pool_tell_self(p);      /* an end takes a while: by then the answers have been written to whoever waits for them */
         pthread_mutex_lock(&p->mutex);
         STAILQ_CONCAT(&queue, &p->answered);
         pthread_mutex_unlock(&p->mutex);
@@ -214,7 +145,6 @@ static void on_async(uv_async_t *async)
 
 struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock_done *done, oslock_try_elsewhere *elsewhere, void *arg)
 {
-        struct sigaction action = {.sa_handler = interrupted};  /* no SA_RESTART: it must interrupt */
         struct oslock_pool *p = calloc(1, sizeof *p);
 
         if (p == NULL)
@@ -233,17 +163,19 @@ struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock
         TAILQ_INIT(&p->cancelling);
         STAILQ_INIT(&p->ready);
         STAILQ_INIT(&p->answered);
-        STAILQ_INIT(&p->ended);
-        if (uv_async_init(loop, &p->async, on_async) != 0) {
+        p->told = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (p->told < 0 || uv_poll_init(loop, &p->answers, p->told) != 0) {
+                if (p->told >= 0)
+                        close(p->told);
                 free(p->thread_users);
                 free(p);
                 return NULL;
         }
         uv_timer_init(loop, &p->timer);
-        p->async.data = p->timer.data = p;
+        p->answers.data = p->timer.data = p;
+        uv_poll_start(&p->answers, UV_READABLE, on_told);
         p->handles = 2;
-        pthread_mutex_init(&p->mutex, NULL);
-        sigaction(SIGURG, &action, NULL);
+        threads_begin(p);
         oslock_keep_spare();
         return p;
 }
@@ -258,58 +190,26 @@ static void on_closed(uv_handle_t *handle)
         free(p);
 }
 
-/* Those without an answer; each of them is signalled. */
-static unsigned signal_all(struct oslock_pool *p)
-{
-        struct wait *w, *next;
-        unsigned count = 0;
-
-        pthread_mutex_lock(&p->mutex);
-        p->closing = true;
-        HASH_ITER(hh, p->waits, w, next) {
-                if (!w->has_thread || w->answered)
-                        continue;
-                w->cancelled = true;
-                pthread_kill(w->thread, SIGURG);
-                count++;
-        }
-        pthread_mutex_unlock(&p->mutex);
-        return count;
-}
-
 void oslock_pool_destroy(struct oslock_pool *p)
 {
-        struct timespec pause = {.tv_nsec = 1000000};
         struct wait *w, *next;
-        uint64_t until;
-        bool answered;
 
         if (p == NULL)
                 return;
-        /* A signal just before the call is lost: again, until they have answered. */
-        until = uv_hrtime() + LEAVE_NS;
-        while (signal_all(p) > 0 && uv_hrtime() < until)
-                nanosleep(&pause, NULL);
+        threads_end(p);
+        pthread_mutex_lock(&p->mutex);
         HASH_ITER(hh, p->waits, w, next) {
                 HASH_DELETE(hh, p->waits, w);
-                pthread_mutex_lock(&p->mutex);
-                answered = w->answered || !w->has_thread;
-                pthread_mutex_unlock(&p->mutex);
-                if (!answered) {
-                        pthread_detach(w->thread);
-                        p->left_behind = true;
-                        continue;
-                }
-                if (w->has_thread)
-                        uv_thread_join(&w->thread);
-                free(w);
+                if (!w->has_thread || w->answered)      /* else a thread that was left behind may look at it */
+                        free(w);
         }
-        join_ended(p);
+        pthread_mutex_unlock(&p->mutex);
         free(p->heap);
         free(p->thread_users);
         p->heap = NULL;
         p->thread_users = NULL;
-        uv_close((uv_handle_t *)&p->async, on_closed);
+        uv_close((uv_handle_t *)&p->answers, on_closed);
+        close(p->told);         /* whoever was left behind tells nobody */
         uv_close((uv_handle_t *)&p->timer, on_closed);
 }
 
@@ -348,10 +248,7 @@ void oslock_cancel(struct oslock_pool *p, uint64_t op)
                 retry_remove(p, w);
                 retry_make_ready(p, w, OSLOCK_CANCELLED, 0);
         } else if (w->has_thread) {
-                pthread_mutex_lock(&p->mutex);
-                w->cancelled = true;
-                pthread_mutex_unlock(&p->mutex);
-                pthread_kill(w->thread, SIGURG);
+                threads_interrupt(p, w);
                 w->in_cancelling = true;
                 TAILQ_INSERT_TAIL(&p->cancelling, w, entry);
         }

@@ -4,7 +4,6 @@
  */
 #include "oslock_internal.h"
 
-#include <signal.h>
 #include <stdlib.h>
 
 #define CANCEL_REPEAT_MS 2
@@ -124,7 +123,7 @@ void retry_make_ready(struct oslock_pool *p, struct wait *w, enum oslock_result 
         w->result = result;
         w->error = error;
         STAILQ_INSERT_TAIL(&p->ready, w, ready);
-        uv_async_send(&p->async);
+        pool_tell_self(p);
 }
 
 static void tried(struct oslock_pool *p, struct wait *w, enum oslock_result result, int error)
@@ -162,7 +161,7 @@ static void on_timer(uv_timer_t *timer)
         int i;
 
         TAILQ_FOREACH(w, &p->cancelling, entry)
-                pthread_kill(w->thread, SIGURG);        /* not joined yet, so the thread's name is still good */
+                threads_interrupt(p, w);
         for (i = 0; i < RETRIES_PER_TURN && p->heap_count > 0 && p->heap[0]->due_ms <= now; i++)
                 retry(p, p->heap[0]);
         retry_set_timer(p);

@@ -4,6 +4,7 @@
  */
 #include "outside_internal.h"
 
+#include "again.h"
 #include "thread.h"
 
 #include <stdio.h>
@@ -13,13 +14,6 @@
 #include <unistd.h>
 #include <uv.h>
 
-/*
- * The system writes the list page by page (less than a page if it is asked for less: stdio by itself asks for a quarter), and not as of one moment: as other
- * locks come and go, rows are repeated or left out. So many fit a page; longer lists are read three times, but for those that cost too much.
- */
-#define PAGE_BYTES 4096
-#define ATOMIC_ROWS 50
-#define TRUSTED_ROWS 20000
 #define KEEP_MS 1000            /* a look is recent for so long, or */
 #define KEEP_TIMES_COST 10      /* for so many times what it took */
 #define RELEASED_SLOTS 4096     /* a power of two; files that share one are told apart at the next look only */
@@ -89,61 +83,21 @@ int outside_compare(const void *a, const void *b)
         return r != 0 ? r : (int)x->exclusive - (int)y->exclusive;
 }
 
-/* Append the whole list. */
-static void read_locks(struct snapshot *s, size_t *cap)
+static int open_locks(void *arg)
 {
-        struct outside_holder h, *grown;
-        char line[512], page[PAGE_BYTES];
-        FILE *f = fopen("/proc/locks", "re");
-
-        if (f != NULL)
-                setvbuf(f, page, _IOFBF, sizeof page);
-        while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-                if (!outside_parse(line, &h))
-                        continue;
-                if (s->count == *cap) {
-                        size_t more = *cap == 0 ? 256 : *cap * 2;
-
-                        grown = realloc(s->rows, more * sizeof *grown);
-                        if (grown == NULL)
-                                break;  /* what is known so far is better than nothing */
-                        s->rows = grown;
-                        *cap = more;
-                }
-                s->rows[s->count++] = h;
-        }
-        if (f != NULL)
-                fclose(f);
-}
-
-/* Sorted; after three readings what at least two of them have. */
-static void settle(struct snapshot *s, unsigned readings)
-{
-        size_t i, k, keep, n = 0;
-
-        if (s->count > 0)
-                qsort(s->rows, s->count, sizeof *s->rows, outside_compare);
-        for (i = 0; i < s->count; i = k) {
-                for (k = i; k < s->count && outside_compare(&s->rows[i], &s->rows[k]) == 0; k++)
-                        ;
-                for (keep = (k - i + readings / 2) / readings; keep > 0; keep--)
-                        s->rows[n++] = s->rows[i];
-        }
-        s->count = n;
+        (void)arg;
+        return open_again("/proc/locks", O_RDONLY | O_CLOEXEC, 0);
 }
 
 static void look(struct snapshot *s)
 {
         uint64_t started = uv_hrtime(), ignored;
-        unsigned readings = 1;
-        size_t i, cap = 0;
+        struct outside_rows all;
+        size_t i;
 
-        read_locks(s, &cap);
-        if (s->count > ATOMIC_ROWS && s->count < TRUSTED_ROWS) {
-                for (; readings < 3; readings++)
-                        read_locks(s, &cap);
-        }
-        settle(s, readings);
+        outside_read(&all, open_locks, NULL);
+        s->rows = all.rows;
+        s->count = all.count;
         for (i = 0; i < s->count; i++) {
                 if (s->rows[i].ours)
                         s->rows[i].pid = 0;     /* we are the last that anybody asks for */
