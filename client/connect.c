@@ -52,8 +52,8 @@ static void on_hello(void *arg, int code, struct pl_reply *reply)
         struct portalock_session *s = arg;
         const char *version;
 
-        if (code == PORTALOCK_E_CONNECTION && s->greeted)
-                return;         /* reconnect_begin() goes on */
+        if (code == REQUEST_FORGOTTEN || (code == PORTALOCK_E_CONNECTION && s->greeted))
+                return;         /* or reconnect_begin() goes on */
         if (code == PORTALOCK_E_CONNECTION && os_now_ms() < s->connect_deadline_ms) {
                 connect_again(s, false);
                 return;

@@ -36,7 +36,12 @@
 #define LIKE_PRINTF(format_at, words_at)
 #endif
 
-/* Runs exactly once: code 0 with a result, else an error that is set in the session; the reply is NULL when none came. May take reply->doc over. */
+#define REQUEST_FORGOTTEN 1      /* the session is being freed: free what `arg` owns, tell nobody, touch nothing else */
+
+/*
+ * Runs exactly once: code 0 with a result, an error that is set in the session, or REQUEST_FORGOTTEN; the reply is NULL when none came. May take reply->doc
+ * over.
+ */
 typedef void request_done(void *arg, int code, struct pl_reply *reply);
 
 /* The connection broke. True: it waits for the next one, and is sent again by its owner; false: it has failed. */
@@ -229,6 +234,7 @@ void request_answered(struct portalock_session *s, struct pl_reply *reply);
 bool request_overdue(struct portalock_session *s, int64_t now_ms);
 /* All are answered with the error `code`, whose details are set each time by s->ended_text. */
 void request_fail_all(struct portalock_session *s, int code);
+/* All are REQUEST_FORGOTTEN. */
 void request_forget_all(struct portalock_session *s);
 
 /* ---- session.c ---- */

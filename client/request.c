@@ -280,12 +280,8 @@ void request_fail_all(struct portalock_session *s, int code)
 
 void request_forget_all(struct portalock_session *s)
 {
-        struct request *r, *next;
-
-        HASH_ITER(hh, s->requests, r, next) {
-                HASH_DELETE(hh, s->requests, r);
-                destroy(r);
-        }
+        while (s->requests != NULL)
+                finish(s, s->requests, REQUEST_FORGOTTEN, NULL);
 }
 
 void request_redirect(struct portalock_session *s, int64_t id, request_done *done, void *arg)

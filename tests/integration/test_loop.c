@@ -268,6 +268,34 @@ static void any_method_can_be_called(void **state)
         assert_int_equal(none.count, 0);
 }
 
+/* Nothing is reported, and nothing stays behind: LeakSanitizer looks. */
+static void what_is_under_way_at_the_end_of_a_session_goes_with_it(void **state)
+{
+        struct fixture *f = *state;
+        portalock_file *theirs = open_file(f->b, f->path), *locked, *waits, *idle;
+        struct result r = {0};
+        struct called c = {0};
+        portalock_session *s;
+
+        assert_int_equal(portalock_lock(theirs, PORTALOCK_SH, -1), 0);
+        assert_int_equal(portalock_connect("ends", PORTALOCK_CONNECT_CONCURRENT, &s), 0);
+        locked = open_file(s, f->path);
+        waits = open_file(s, f->path);
+        idle = open_file(s, f->path);
+        assert_int_equal(portalock_lock(locked, PORTALOCK_SH, -1), 0);
+        assert_int_equal(portalock_lock_start(waits, PORTALOCK_EX, -1, on_done, &r), 0);
+        assert_int_equal(portalock_unlock_start(locked, on_done, &r), 0);
+        assert_int_equal(portalock_unlock_start(idle, on_done, &r), 0);
+        assert_int_equal(portalock_call(s, "ping", NULL, on_called, &c), 0);
+        portalock_close(locked);
+        portalock_close(waits);
+        portalock_close(idle);
+        portalock_disconnect(s);
+        assert_int_equal(r.count, 0);
+        assert_int_equal(c.count, 0);
+        portalock_close(theirs);
+}
+
 static void on_connected(void *arg, portalock_session *s, int result)
 {
         struct result *r = arg;
@@ -422,6 +450,7 @@ int main(void)
                 WITH_DAEMON(a_waiter_hears_of_its_place_and_of_who_holds),
                 WITH_DAEMON(an_upgrade_that_an_outsider_overtakes_is_lost_and_told),
                 WITH_DAEMON(any_method_can_be_called),
+                WITH_DAEMON(what_is_under_way_at_the_end_of_a_session_goes_with_it),
                 WITH_DAEMON(connecting_does_not_wait_either),
                 WITH_DAEMON(connecting_to_nobody_is_reported),
                 cmocka_unit_test_setup_teardown(when_the_daemon_dies_everything_under_way_is_told_so, set_up_without_reconnect, tear_down),
