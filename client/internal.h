@@ -23,12 +23,10 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #define HOLDERS_MAX 16
 #define CALL_MAX_MS 10000       /* the longest a request that never queues may take */
 #define NEVER INT64_MAX
+#define REQUEST_CHAINS 64
 
 #if defined(__GNUC__)
 #define LIKE_PRINTF(format_at, words_at) __attribute__((format(printf, format_at, words_at)))
@@ -56,7 +54,8 @@ struct request {
         size_t line_len;
         bool held;                      /* not sent (any more), waits for a connection */
         struct request *next_failed;
-        UT_hash_handle hh;
+        TAILQ_ENTRY(request) entry;
+        LIST_ENTRY(request) of_chain;
 };
 
 /* A descriptor that travels with the byte at `offset` of the unsent ones. */
@@ -106,7 +105,8 @@ struct portalock_session {
         struct pl_buf out;              /* unsent bytes from out_sent on */
         size_t out_sent, out_line;      /* out_line: where the line that is being written begins */
         TAILQ_HEAD(passed_list, passed) passed;
-        struct request *requests;       /* by id */
+        TAILQ_HEAD(request_list, request) requests;     /* in the order in which they were begun */
+        LIST_HEAD(, request) chains[REQUEST_CHAINS];    /* the same, by the remainder of their ids */
         struct request *failed;         /* no longer among them, and not told yet */
         int64_t earliest_ms;            /* no deadline of a request is before this */
         int64_t last_id, id, last_handle, again;     /* again: the id of the line that is being written, which is held */
