@@ -136,7 +136,7 @@ static int open_or_attach(struct run *r)
 
 static int lock_by_daemon(struct run *r)
 {
-        struct portalock_callbacks callbacks = {.waiting = on_waiting, .lost = on_lost, .connection = on_connection};
+        struct portalock_callbacks callbacks = {.lost = on_lost, .connection = on_connection};
         const struct run_options *o = r->o;
         /* A descriptor's lock stays with it, when we have long ended. */
         int flags = o->flags | (o->path == NULL && o->command == NULL ? PORTALOCK_DETACH : 0), e;
@@ -148,11 +148,12 @@ static int lock_by_daemon(struct run *r)
         wait_over(r);
         if (r->result != 0)
                 return r->result;
+        if (waiting_begin(&r->waiting, name_of(o), o->verbose, o->is_flock))
+                callbacks.waiting = on_waiting; /* else it costs the daemon and us, for nobody */
         portalock_set_callbacks(r->session, &callbacks, r);
         e = open_or_attach(r);
         if (e != 0)
                 return e;
-        waiting_begin(&r->waiting, name_of(o), o->verbose, o->is_flock);
         r->over = false;
         e = portalock_lock_start(r->file, flags, o->timeout_ms, on_locked, r);
         if (e != 0)
