@@ -2,7 +2,7 @@
  * Bytes, and on Unix descriptors, between the daemon and its clients.
  *
  * All callbacks run on the loop's thread and never within a call of the same transport, but those of transport_destroy(), which calls nothing.
- * What is sent in one turn of the loop leaves in one write.
+ * What is sent to a peer leaves in one write when all that was just received has been carried out, at the latest at the end of the loop's turn.
  */
 #ifndef TRANSPORT_H
 #define TRANSPORT_H

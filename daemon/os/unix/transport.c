@@ -38,7 +38,7 @@ struct transport {
 struct transport_group {
         uv_loop_t *loop;
         uv_prepare_t prepare;
-        STAILQ_HEAD(, transport) dirty; /* something to write has come in this turn, or while all is held: in that order */
+        STAILQ_HEAD(, transport) dirty; /* something to write has come since the last write_all(), or while all is held: in that order */
         bool held;
         char *spare;                    /* a buffer of OUT_BYTES that no connection needs now; NULL: none */
 };
@@ -235,6 +235,27 @@ static void write_when_writable(struct transport *t)
                 t->events->drained(t->arg);
 }
 
+/* First come, first served: who is granted a lock by the unlock of another hears of it before that one gets his reply. */
+static void write_all(struct transport_group *g)
+{
+        struct transport *t;
+
+        while (!g->held && (t = STAILQ_FIRST(&g->dirty)) != NULL) {
+                STAILQ_REMOVE_HEAD(&g->dirty, of_dirty);
+                t->dirty = false;
+                if (t->lost || t->out_len == 0)
+                        continue;
+                write_some(t);
+                if (t->out_len == 0)
+                        t->events->drained(t->arg);
+                poll_again(t);
+        }
+}
+
+/*
+ * What was read is answered before the next connection is read, and not at the end of the loop's turn: by reading a request the kernel wakes the client that
+ * waits in recv(2) for its answer, since there is room to write again. If the answer comes soon, he finds it; else he sleeps, and is woken twice.
+ */
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
         struct transport *t = poll->data;
@@ -256,24 +277,12 @@ static void on_poll(uv_poll_t *poll, int status, int events)
                 lose(t);
         }
         poll_again(t);
+        write_all(t->group);
 }
 
 static void on_prepare(uv_prepare_t *prepare)
 {
-        struct transport_group *g = prepare->data;
-        struct transport *t;
-
-        /* First come, first served: who is granted a lock by the unlock of another hears of it before that one gets his reply. */
-        while (!g->held && (t = STAILQ_FIRST(&g->dirty)) != NULL) {
-                STAILQ_REMOVE_HEAD(&g->dirty, of_dirty);
-                t->dirty = false;
-                if (t->lost || t->out_len == 0)
-                        continue;
-                write_some(t);
-                if (t->out_len == 0)
-                        t->events->drained(t->arg);
-                poll_again(t);
-        }
+        write_all(prepare->data);
 }
 
 struct transport_group *transport_group_create(uv_loop_t *loop)
