@@ -154,8 +154,9 @@ int client_no_memory(struct portalock_session *s);
 /* The error of a reply, holders included. */
 int client_fail_reply(struct portalock_session *s, const struct pl_reply *r);
 void client_worked(struct portalock_session *s);
-/* 0, or the error that says why this session cannot be used. */
+/* 0, or the error that says why this session cannot be used; and why not even a file can be opened with it. */
 int client_usable(struct portalock_session *s);
+int client_may_open(struct portalock_session *s);
 /* Holders of an error or of a notification into s->holders; how many. */
 int client_take_holders(struct portalock_session *s, const struct pl_json *list);
 

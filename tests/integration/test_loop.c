@@ -326,6 +326,34 @@ static void connecting_does_not_wait_either(void **state)
         setenv("PORTALOCK_SOCKET", f->socket, 1);
 }
 
+static void a_file_may_be_opened_while_the_daemon_is_greeted_and_not_locked_yet(void **state)
+{
+        struct fixture *f = *state;
+        pid_t daemon = (pid_t)portalock_daemon_pid(f->a);
+        struct result r = {0}, locked = {0};
+        portalock_file *file, *attached;
+        int fd;
+
+        portalock_disconnect(f->b);
+        assert_int_equal(kill(daemon, SIGSTOP), 0);
+        assert_int_equal(portalock_connect_start("early", 0, on_connected, &r, &f->b), 0);
+        assert_int_equal(portalock_open(f->b, f->path, &file), PORTALOCK_E_ARGUMENT);   /* nobody is there yet */
+        assert_int_equal(portalock_process(f->b), 0);
+        assert_int_equal(portalock_daemon_pid(f->b), daemon);
+        file = open_file(f->b, f->path);
+        fd = open(f->path, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(portalock_attach(f->b, fd, &attached), 0);
+        assert_int_equal(portalock_lock_start(file, PORTALOCK_EX, -1, on_done, &locked), PORTALOCK_E_ARGUMENT);
+        assert_int_equal(portalock_unlock_start(file, on_done, &locked), PORTALOCK_E_ARGUMENT);
+        assert_int_equal(r.count, 0);
+        portalock_close(attached);
+        close(fd);
+        assert_int_equal(kill(daemon, SIGCONT), 0);
+        assert_int_equal(wait_for(f, &r), 0);
+        assert_int_equal(portalock_lock(file, PORTALOCK_EX, -1), 0);
+        portalock_close(file);
+}
+
 static void connecting_to_nobody_is_reported(void **state)
 {
         struct fixture *f = *state;
@@ -452,6 +480,7 @@ int main(void)
                 WITH_DAEMON(any_method_can_be_called),
                 WITH_DAEMON(what_is_under_way_at_the_end_of_a_session_goes_with_it),
                 WITH_DAEMON(connecting_does_not_wait_either),
+                WITH_DAEMON(a_file_may_be_opened_while_the_daemon_is_greeted_and_not_locked_yet),
                 WITH_DAEMON(connecting_to_nobody_is_reported),
                 cmocka_unit_test_setup_teardown(when_the_daemon_dies_everything_under_way_is_told_so, set_up_without_reconnect, tear_down),
                 WITH_DAEMON(an_attached_descriptor_stays_the_callers),
