@@ -6,7 +6,7 @@
 
 #include "log.h"
 
-#define LOOK_AFTER_MS 100
+#define LOOK_AFTER_MS 1000
 #define LOOKS_PER_TURN 16
 
 static void look_at(struct dispatch *d, struct client *c)
