@@ -117,6 +117,10 @@ static void on_called(void *arg, int code, struct pl_reply *reply)
         struct call *c = arg;
         char *json = NULL;
 
+        if (code == REQUEST_FORGOTTEN) {
+                free(c);
+                return;
+        }
         if (code == 0 && (json = pl_json_print(reply->body)) == NULL)
                 code = client_no_memory(c->session);
         c->done(c->arg, code, json);

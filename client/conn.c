@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define READ_BYTES 65536
+#define READ_FIRST 1024         /* most answers are shorter: so much memory is enough for most programs */
+#define READ_BYTES 65536        /* at once of those that are not */
 
 static void drop_passed(struct portalock_session *s, struct passed *p)
 {
@@ -51,7 +52,7 @@ int conn_receive(struct portalock_session *s)
         int64_t n;
 
         for (;;) {
-                want = pl_frame_reserve(&s->frame, READ_BYTES, &room);
+                want = pl_frame_reserve(&s->frame, pl_frame_is_empty(&s->frame) ? READ_FIRST : READ_BYTES, &room);
                 if (want == 0)
                         return -1;
                 n = os_receive(s, room, want);

@@ -52,8 +52,8 @@ static void on_hello(void *arg, int code, struct pl_reply *reply)
         struct portalock_session *s = arg;
         const char *version;
 
-        if (code == PORTALOCK_E_CONNECTION && s->greeted)
-                return;         /* reconnect_begin() goes on */
+        if (code == REQUEST_FORGOTTEN || (code == PORTALOCK_E_CONNECTION && s->greeted))
+                return;         /* or reconnect_begin() goes on */
         if (code == PORTALOCK_E_CONNECTION && os_now_ms() < s->connect_deadline_ms) {
                 connect_again(s, false);
                 return;
@@ -277,6 +277,7 @@ int portalock_connect_start(const char *client, int flags, void (*done)(void *ar
         s->jitter = (uint32_t)os_process_id() * 2654435761u ^ (uint32_t)os_now_ms();
         s->concurrent = (flags & PORTALOCK_CONNECT_CONCURRENT) != 0;
         s->parent = parent_session();
+        TAILQ_INIT(&s->requests);
         TAILQ_INIT(&s->passed);
         LIST_INIT(&s->files);
         pl_frame_init(&s->frame, PL_REPLY_MAX);

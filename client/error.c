@@ -115,7 +115,7 @@ int client_no_memory(struct portalock_session *s)
         return client_fail(s, PORTALOCK_E_NO_MEMORY, "out of memory");
 }
 
-int client_usable(struct portalock_session *s)
+int client_may_open(struct portalock_session *s)
 {
         if (s->owner != os_process_id())
                 return client_fail(s, PORTALOCK_E_FORKED, "this session belongs to process %lld, from which this one was forked", (long long)s->owner);
@@ -123,9 +123,18 @@ int client_usable(struct portalock_session *s)
                 session_report_end(s);
                 return s->ended_code;
         }
-        if (s->state != SESSION_READY && !s->greeted)
+        if (s->fd < 0 && !s->greeted)
                 return client_fail(s, PORTALOCK_E_ARGUMENT, "the session is not connected yet");
         return 0;
+}
+
+int client_usable(struct portalock_session *s)
+{
+        int e = client_may_open(s);
+
+        if (e == 0 && s->state != SESSION_READY && !s->greeted)
+                e = client_fail(s, PORTALOCK_E_ARGUMENT, "the daemon has not said yet that it serves us");
+        return e;
 }
 
 const char *portalock_strerror(int code)

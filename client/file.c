@@ -34,7 +34,7 @@ char *client_absolute(struct portalock_session *s, const char *path)
 
 int portalock_open(portalock_session *s, const char *path, portalock_file **out)
 {
-        int e = client_usable(s), fd;
+        int e = client_may_open(s), fd;
         char *absolute;
 
         *out = NULL;
@@ -65,7 +65,7 @@ int portalock_open(portalock_session *s, const char *path, portalock_file **out)
 
 int portalock_attach(portalock_session *s, int fd, portalock_file **out)
 {
-        int e = client_usable(s);
+        int e = client_may_open(s);
 
         *out = NULL;
         if (e != 0)

@@ -23,12 +23,10 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #define HOLDERS_MAX 16
 #define CALL_MAX_MS 10000       /* the longest a request that never queues may take */
 #define NEVER INT64_MAX
+#define REQUEST_CHAINS 64
 
 #if defined(__GNUC__)
 #define LIKE_PRINTF(format_at, words_at) __attribute__((format(printf, format_at, words_at)))
@@ -36,7 +34,12 @@
 #define LIKE_PRINTF(format_at, words_at)
 #endif
 
-/* Runs exactly once: code 0 with a result, else an error that is set in the session; the reply is NULL when none came. May take reply->doc over. */
+#define REQUEST_FORGOTTEN 1      /* the session is being freed: free what `arg` owns, tell nobody, touch nothing else */
+
+/*
+ * Runs exactly once: code 0 with a result, an error that is set in the session, or REQUEST_FORGOTTEN; the reply is NULL when none came. May take reply->doc
+ * over.
+ */
 typedef void request_done(void *arg, int code, struct pl_reply *reply);
 
 /* The connection broke. True: it waits for the next one, and is sent again by its owner; false: it has failed. */
@@ -51,7 +54,8 @@ struct request {
         size_t line_len;
         bool held;                      /* not sent (any more), waits for a connection */
         struct request *next_failed;
-        UT_hash_handle hh;
+        TAILQ_ENTRY(request) entry;
+        LIST_ENTRY(request) of_chain;
 };
 
 /* A descriptor that travels with the byte at `offset` of the unsent ones. */
@@ -101,7 +105,8 @@ struct portalock_session {
         struct pl_buf out;              /* unsent bytes from out_sent on */
         size_t out_sent, out_line;      /* out_line: where the line that is being written begins */
         TAILQ_HEAD(passed_list, passed) passed;
-        struct request *requests;       /* by id */
+        TAILQ_HEAD(request_list, request) requests;     /* in the order in which they were begun */
+        LIST_HEAD(, request) chains[REQUEST_CHAINS];    /* the same, by the remainder of their ids */
         struct request *failed;         /* no longer among them, and not told yet */
         int64_t earliest_ms;            /* no deadline of a request is before this */
         int64_t last_id, id, last_handle, again;     /* again: the id of the line that is being written, which is held */
@@ -149,8 +154,9 @@ int client_no_memory(struct portalock_session *s);
 /* The error of a reply, holders included. */
 int client_fail_reply(struct portalock_session *s, const struct pl_reply *r);
 void client_worked(struct portalock_session *s);
-/* 0, or the error that says why this session cannot be used. */
+/* 0, or the error that says why this session cannot be used; and why not even a file can be opened with it. */
 int client_usable(struct portalock_session *s);
+int client_may_open(struct portalock_session *s);
 /* Holders of an error or of a notification into s->holders; how many. */
 int client_take_holders(struct portalock_session *s, const struct pl_json *list);
 
@@ -229,6 +235,7 @@ void request_answered(struct portalock_session *s, struct pl_reply *reply);
 bool request_overdue(struct portalock_session *s, int64_t now_ms);
 /* All are answered with the error `code`, whose details are set each time by s->ended_text. */
 void request_fail_all(struct portalock_session *s, int code);
+/* All are REQUEST_FORGOTTEN. */
 void request_forget_all(struct portalock_session *s);
 
 /* ---- session.c ---- */

@@ -220,7 +220,7 @@ static void on_locked(void *arg, int code, struct pl_reply *reply)
         struct portalock_file *f = op->file;
         int64_t lock = 0;
 
-        if (f == NULL) {        /* closed while it waited: whatever it got is given up */
+        if (f == NULL || code == REQUEST_FORGOTTEN) {   /* closed while it waited: whatever it got is given up */
                 if (code == 0 && pl_json_integer(pl_json_get(reply->body, "lock"), &lock))
                         (void)send_unlock(op->session, lock, true, NEVER, NULL, NULL, NULL);
                 free(op);
@@ -348,6 +348,10 @@ static void on_unlocked(void *arg, int code, struct pl_reply *reply)
         struct unlock_op copy = *op;
 
         (void)reply;
+        if (code == REQUEST_FORGOTTEN) {
+                free(op);
+                return;
+        }
         if (op->file != NULL)
                 LIST_REMOVE(op, entry);
         if (code == PORTALOCK_E_CONNECTION && op->file != NULL && op->lock != 0 && op->file->op == NULL && op->file->lock == 0 && os_passes_descriptors())

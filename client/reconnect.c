@@ -112,8 +112,11 @@ static void claim_more(struct portalock_session *s);
 static void on_claimed(void *arg, int code, struct pl_reply *reply)
 {
         struct portalock_file *f = arg;
-        struct portalock_session *s = f->session;
+        struct portalock_session *s;
 
+        if (code == REQUEST_FORGOTTEN)
+                return;
+        s = f->session;
         f->claim = 0;
         if (code == PORTALOCK_E_CONNECTION)
                 return;         /* it broke once more */
@@ -219,7 +222,7 @@ static void on_claimed_in_vain(void *arg, int code, struct pl_reply *reply)
         struct portalock_session *s = arg;
         struct pl_writer w;
 
-        if (code == PORTALOCK_E_CONNECTION)
+        if (code == PORTALOCK_E_CONNECTION || code == REQUEST_FORGOTTEN)
                 return;
         s->claims--;
         if (code == 0) {

@@ -17,12 +17,35 @@ void request_drop(struct portalock_session *s)
         s->out.failed = false;
 }
 
+static void expect(struct portalock_session *s, struct request *r, int64_t deadline_ms)
+{
+        r->deadline_ms = deadline_ms;
+        if (deadline_ms < s->earliest_ms)
+                s->earliest_ms = deadline_ms;
+}
+
 static struct request *find(struct portalock_session *s, int64_t id)
 {
         struct request *r;
 
-        HASH_FIND(hh, s->requests, &id, sizeof id, r);
-        return r;
+        LIST_FOREACH(r, &s->chains[(uint64_t)id % REQUEST_CHAINS], of_chain) {
+                if (r->id == id)
+                        return r;
+        }
+        return NULL;
+}
+
+static void enter(struct portalock_session *s, struct request *r)
+{
+        TAILQ_INSERT_TAIL(&s->requests, r, entry);
+        LIST_INSERT_HEAD(&s->chains[(uint64_t)r->id % REQUEST_CHAINS], r, of_chain);
+        expect(s, r, r->deadline_ms);
+}
+
+static void take_out(struct portalock_session *s, struct request *r)
+{
+        TAILQ_REMOVE(&s->requests, r, entry);
+        LIST_REMOVE(r, of_chain);
 }
 
 void request_begin_again(struct portalock_session *s, struct pl_writer *w, int64_t id, const char *method)
@@ -32,17 +55,9 @@ void request_begin_again(struct portalock_session *s, struct pl_writer *w, int64
         pl_request_begin(w, &s->out, id, method);
 }
 
-
 static bool is_ready(const struct portalock_session *s)
 {
         return s->state == SESSION_READY;
-}
-
-static void expect(struct portalock_session *s, struct request *r, int64_t deadline_ms)
-{
-        r->deadline_ms = deadline_ms;
-        if (deadline_ms < s->earliest_ms)
-                s->earliest_ms = deadline_ms;
 }
 
 void request_expect(struct portalock_session *s, int64_t id, int64_t deadline_ms)
@@ -81,18 +96,6 @@ static void destroy(struct request *r)
         free(r);
 }
 
-/* False: no memory; it is freed. */
-static bool enter(struct portalock_session *s, struct request *r)
-{
-        HASH_ADD(hh, s->requests, id, sizeof r->id, r);
-        if (r->hh.tbl == NULL) {
-                destroy(r);
-                return false;
-        }
-        expect(s, r, r->deadline_ms);
-        return true;
-}
-
 /* There is no connection: the line waits for one. Nobody waits for the answer: nothing is to be done on a daemon that knows nothing of us. */
 static int64_t hold_line(struct portalock_session *s, const struct request *model)
 {
@@ -104,9 +107,10 @@ static int64_t hold_line(struct portalock_session *s, const struct request *mode
         request_drop(s);
         if (model->done == NULL && !failed)
                 return model->id;
-        if (r == NULL || !enter(s, r))
+        if (r == NULL)
                 return client_no_memory(s);
         r->held = true;
+        enter(s, r);
         return r->id;
 }
 
@@ -149,11 +153,8 @@ static int64_t send_now(struct portalock_session *s, int fd, const struct reques
                 destroy(r);
                 return e;
         }
-        if (r != NULL && !enter(s, r)) {
-                /* It is on its way and nobody could be told of its answer. */
-                session_end(s, PORTALOCK_E_NO_MEMORY, "out of memory");
-                return client_no_memory(s);
-        }
+        if (r != NULL)
+                enter(s, r);
         return model->id;
 }
 
@@ -192,7 +193,10 @@ int64_t request_hold(struct portalock_session *s, int64_t deadline_ms, request_b
         struct request model = {.id = ++s->last_id, .deadline_ms = deadline_ms, .done = done, .broken = broken, .arg = arg, .held = true}, *r;
 
         r = make(&model, NULL, 0);
-        return r != NULL && enter(s, r) ? model.id : client_no_memory(s);
+        if (r == NULL)
+                return client_no_memory(s);
+        enter(s, r);
+        return model.id;
 }
 
 bool request_is_held(struct portalock_session *s, int64_t id)
@@ -233,7 +237,7 @@ static void finish(struct portalock_session *s, struct request *r, int code, str
 {
         struct request copy = *r;
 
-        HASH_DELETE(hh, s->requests, r);
+        take_out(s, r);
         destroy(r);
         copy.done(copy.arg, code, reply);
 }
@@ -263,7 +267,7 @@ bool request_overdue(struct portalock_session *s, int64_t now_ms)
         if (now_ms < s->earliest_ms)
                 return false;
         s->earliest_ms = NEVER;
-        for (r = s->requests; r != NULL; r = r->hh.next) {
+        TAILQ_FOREACH(r, &s->requests, entry) {
                 if (r->deadline_ms < s->earliest_ms)
                         s->earliest_ms = r->deadline_ms;
         }
@@ -272,20 +276,20 @@ bool request_overdue(struct portalock_session *s, int64_t now_ms)
 
 void request_fail_all(struct portalock_session *s, int code)
 {
-        while (s->requests != NULL) {
+        struct request *r;
+
+        while ((r = TAILQ_FIRST(&s->requests)) != NULL) {
                 session_report_end(s);
-                finish(s, s->requests, code, NULL);
+                finish(s, r, code, NULL);
         }
 }
 
 void request_forget_all(struct portalock_session *s)
 {
-        struct request *r, *next;
+        struct request *r;
 
-        HASH_ITER(hh, s->requests, r, next) {
-                HASH_DELETE(hh, s->requests, r);
-                destroy(r);
-        }
+        while ((r = TAILQ_FIRST(&s->requests)) != NULL)
+                finish(s, r, REQUEST_FORGOTTEN, NULL);
 }
 
 void request_redirect(struct portalock_session *s, int64_t id, request_done *done, void *arg)
@@ -308,14 +312,14 @@ void request_forget(struct portalock_session *s, int64_t id)
 
         if (r == NULL)
                 return;
-        HASH_DELETE(hh, s->requests, r);
+        take_out(s, r);
         destroy(r);
 }
 
 /* They are all out of the way before the first of them is told: who is told may begin something new, and close what the next of them is about. */
 static struct request **set_aside(struct portalock_session *s, struct request *r, struct request **end)
 {
-        HASH_DELETE(hh, s->requests, r);
+        take_out(s, r);
         r->next_failed = NULL;
         *end = r;
         return &r->next_failed;
@@ -337,7 +341,8 @@ void request_interrupt(struct portalock_session *s, int64_t now_ms, const char *
 {
         struct request *r, *next, **end = &s->failed;
 
-        HASH_ITER(hh, s->requests, r, next) {
+        for (r = TAILQ_FIRST(&s->requests); r != NULL; r = next) {
+                next = TAILQ_NEXT(r, entry);
                 if (r->held || (r->deadline_ms > now_ms && r->broken != NULL && r->broken(r->arg)))
                         r->held = true;
                 else
@@ -352,7 +357,8 @@ void request_expire(struct portalock_session *s, int64_t now_ms)
 
         if (now_ms < s->earliest_ms)
                 return;
-        HASH_ITER(hh, s->requests, r, next) {
+        for (r = TAILQ_FIRST(&s->requests); r != NULL; r = next) {
+                next = TAILQ_NEXT(r, entry);
                 if (r->held && r->deadline_ms <= now_ms)
                         end = set_aside(s, r, end);
         }
@@ -364,7 +370,7 @@ void request_send_held(struct portalock_session *s)
 {
         struct request *r;
 
-        for (r = s->requests; r != NULL; r = r->hh.next) {
+        TAILQ_FOREACH(r, &s->requests, entry) {
                 if (!r->held || r->line == NULL)
                         continue;
                 s->out_line = s->out.len;

@@ -228,7 +228,7 @@ static void stats(struct dispatch *d, const struct client *c, const struct pl_re
         dispatch_flush_answer(d, c, &r->id);
 }
 
-static void stop(struct dispatch *d, const struct client *c, const struct pl_request *r)
+static void stop(struct dispatch *d, struct client *c, const struct pl_request *r)
 {
         char text[128];
 
@@ -243,7 +243,7 @@ static void stop(struct dispatch *d, const struct client *c, const struct pl_req
         }
         dispatch_answer_empty(d, c, &r->id);
         log_event(LOG_INFO, "stop_requested", "session=%llu pid=%lld uid=%lld command=%s", (unsigned long long)c->id,
-                  (long long)c->peer.pid, (long long)c->peer.uid, log_quote(c->peer.command));
+                  (long long)c->peer.pid, (long long)c->peer.uid, log_quote(peer_command(&c->peer)));
         d->hooks.stop(d->hooks.arg);
 }
 
@@ -280,8 +280,8 @@ struct client *dispatch_open(struct dispatch *d, struct session *s, const struct
                 return NULL;
         }
         d->metrics.sessions_total++;
-        log_event(LOG_DEBUG, "session_opened", "session=%llu pid=%lld uid=%lld command=%s", (unsigned long long)c->id,
-                  (long long)peer->pid, (long long)peer->uid, log_quote(peer->command));
+        log_event(LOG_DEBUG, "session_opened", "session=%llu pid=%lld uid=%lld", (unsigned long long)c->id, (long long)peer->pid, (long long)peer->uid);
+        newcomers_add(d, c);
         return c;
 }
 
@@ -500,6 +500,7 @@ void dispatch_tick(struct dispatch *d)
         locking_tick(d);
         deferred_tick(d);
         notices_tick(d);
+        newcomers_tick(d);
         watch_tick(d);
 }
 

@@ -1,7 +1,7 @@
 /*
  * Shared by the files of dispatch: dispatch.c (doors and the small methods), locking.c (lock, unlock, cancel, break),
  * outcomes.c (what came of them), watch.c (events), list.c (list), deferred.c
- * (requests behind one whose path is looked up off the loop), notices.c (waits told and logged).
+ * (requests behind one whose path is looked up off the loop), notices.c (waits told and logged), newcomers.c (what clients are called).
  */
 #ifndef DISPATCH_INTERNAL_H
 #define DISPATCH_INTERNAL_H
@@ -40,6 +40,16 @@ struct audiences {
         struct audience_list untold;    /* something has changed there since they were told */
 };
 
+/* Those whose commands have not been looked up yet, by age: a ring. */
+#define NEWCOMERS_MAX 256
+struct newcomers {
+        size_t first, count;
+        struct newcomer {
+                uint64_t session;
+                int64_t since_ms;
+        } of[NEWCOMERS_MAX];
+};
+
 struct dispatch {
         struct files *files;
         struct engine *engine;
@@ -58,6 +68,7 @@ struct dispatch {
         int64_t started_ms;             /* engine's clock */
         bool stopping;
         struct audiences audiences;     /* those who want notices, by file */
+        struct newcomers newcomers;
         int64_t look_ms;                /* when to look who is outside; TABLE_NEVER */
         int64_t wake_ms;
         const char *broken_by;          /* while a lock is being broken: whoever does so */
@@ -176,5 +187,9 @@ void notices_granted(struct dispatch *d, const struct request *q, int64_t waited
 void notices_forget(struct dispatch *d, struct request *q);
 void notices_outside_refreshed(struct dispatch *d);
 void notices_tick(struct dispatch *d);
+
+/* newcomers.c */
+void newcomers_add(struct dispatch *d, const struct client *c);
+void newcomers_tick(struct dispatch *d);
 
 #endif

@@ -447,7 +447,7 @@ void locking_break(struct dispatch *d, struct client *c, const struct pl_request
                 dispatch_refuse(d, c, &r->id, PL_E_DENIED, "only its owner's user and root may break a lock");
                 return;
         }
-        snprintf(by, sizeof by, "break by %s[%lld] (uid %lld)", c->peer.command, (long long)c->peer.pid, (long long)c->peer.uid);
+        snprintf(by, sizeof by, "break by %s[%lld] (uid %lld)", peer_command(&c->peer), (long long)c->peer.pid, (long long)c->peer.uid);
         log_event(LOG_WARNING, "broken", "lock=%lld session=%llu by=%s", (long long)r->break_.lock, (unsigned long long)h.session, log_quote(by));
         d->broken_by = by;
         engine_submit(d->engine, &ev);

@@ -280,14 +280,14 @@ static bool may_know_soon(struct dispatch *d, const char *blockers, int64_t due)
 /* False: not yet; it is tried again after the next look. */
 static bool log_wait(struct dispatch *d, struct request *q, int64_t due)
 {
-        const struct peer *peer = &q->client->peer;
+        struct peer *peer = &q->client->peer;
         char path[PL_PATH_BYTES_MAX], blockers[512];
 
         rows_blockers(&d->listing, q, blockers, sizeof blockers);
         if (may_know_soon(d, blockers, due))
                 return false;
         log_event(LOG_WARNING, "waiting", "session=%" PRIu64 " pid=%" PRId64 " command=%s mode=%s path=%s waiting_ms=%" PRId64 " blocked_by=%s",
-                  q->client->id, peer->pid, log_quote(peer->command), rows_mode_name(q->mode), path_of(d, q, path, sizeof path),
+                  q->client->id, peer->pid, log_quote(peer_command(peer)), rows_mode_name(q->mode), path_of(d, q, path, sizeof path),
                   engine_now(d->engine) - q->since_ms, log_quote(blockers));
         q->logged = true;
         return true;
@@ -295,13 +295,13 @@ static bool log_wait(struct dispatch *d, struct request *q, int64_t due)
 
 void notices_granted(struct dispatch *d, const struct request *q, int64_t waited_ms)
 {
-        const struct peer *peer = &q->client->peer;
+        struct peer *peer = &q->client->peer;
         char path[PL_PATH_BYTES_MAX];
 
         if (!q->logged)
                 return;
         log_event(LOG_WARNING, "granted", "session=%" PRIu64 " pid=%" PRId64 " command=%s mode=%s path=%s waited_ms=%" PRId64, q->client->id,
-                  peer->pid, log_quote(peer->command), rows_mode_name(q->mode), path_of(d, q, path, sizeof path), waited_ms);
+                  peer->pid, log_quote(peer_command(peer)), rows_mode_name(q->mode), path_of(d, q, path, sizeof path), waited_ms);
 }
 
 static void log_long_waits(struct dispatch *d)

@@ -34,7 +34,7 @@ struct client {
         struct session *session;        /* where its bytes go */
         struct peer peer;
         struct account *account;        /* NULL: it counts for nobody */
-        int64_t command_at_ms;          /* when peer.command was looked up last; 0: when it connected */
+        int64_t command_at_ms;          /* when the command of `peer` was looked up last; 0: not yet, or when it connected */
         bool spoke, concurrent;
         uint64_t claimed_parent;        /* it has said that this is its parent; 0: none */
         struct client *parent;          /* that one; NULL: not there, or another user's */

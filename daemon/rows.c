@@ -44,7 +44,7 @@ void rows_peer(const struct listing *l, struct pl_writer *w, const struct client
         }
         pl_write_integer(w, "pid", c != NULL ? c->peer.pid : 0);
         pl_write_integer(w, "uid", c != NULL ? c->peer.uid : -1);
-        pl_write_string(w, "command", c != NULL ? c->peer.command : "");
+        pl_write_string(w, "command", c != NULL ? peer_command(&c->peer) : "");
         if (c != NULL && c->name[0] != '\0' && sight_owns(l->registry, viewer, c))
                 pl_write_string(w, "client", c->name);
 }
@@ -221,7 +221,7 @@ void rows_blockers(const struct listing *l, const struct request *q, char *out, 
         struct rows_outsiders outsiders;
         table_id own = own_lock(t, q);
         size_t i, more = table_holder_count(t, q->key) - (own != 0);
-        const struct client *c;
+        struct client *c;
         struct table_holder h;
 
         out[0] = '\0';
@@ -229,7 +229,7 @@ void rows_blockers(const struct listing *l, const struct request *q, char *out, 
                 if (h.lock == own)
                         continue;
                 c = registry_client(l->registry, h.session);
-                add_name(&names, c != NULL ? c->peer.command : "", c != NULL ? c->peer.pid : 0);
+                add_name(&names, c != NULL ? peer_command(&c->peer) : "", c != NULL ? c->peer.pid : 0);
                 more--;
         }
         rows_outsiders_begin(l, q->key, &outsiders);

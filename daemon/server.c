@@ -47,7 +47,7 @@ static void on_descriptors(void *arg)
         log_pause(s);
 }
 
-static void log_refusal(struct server *s, const struct peer *peer, const char *event, const char *why)
+static void log_refusal(struct server *s, struct peer *peer, const char *event, const char *why)
 {
         uint64_t now = turns_now(s->group.turns);
 
@@ -56,7 +56,7 @@ static void log_refusal(struct server *s, const struct peer *peer, const char *e
                 return;
         }
         log_event(LOG_WARNING, event, "pid=%lld uid=%lld command=%s reason=%s unlogged=%llu", (long long)peer->pid, (long long)peer->uid,
-                  log_quote(peer->command), why, s->refusals_unlogged);
+                  log_quote(peer_command(peer)), why, s->refusals_unlogged);
         s->refusal_logged_ms = now;
         s->refusals_unlogged = 0;
 }

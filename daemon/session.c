@@ -286,7 +286,7 @@ static void refuse(int fd, const char *limit)
 static const struct transport_events events = {
         .take = on_take, .held_back = on_held_back, .room = on_room, .received = on_received, .ended = on_ended, .gone = on_gone, .drained = on_drained};
 
-struct session *session_create(struct session_group *group, int fd, const struct peer *peer, void (*over)(void *arg, struct session *s), void *arg,
+struct session *session_create(struct session_group *group, int fd, struct peer *peer, void (*over)(void *arg, struct session *s), void *arg,
                                const char **text)
 {
         struct session *s = calloc(1, sizeof *s);
@@ -314,8 +314,10 @@ struct session *session_create(struct session_group *group, int fd, const struct
         }
         return s;
 fail:
+        (void)peer_command(peer);       /* for the log, while it can be asked */
         refuse(fd, *text);
 fail_closed:
+        peer->connection = -1;
         if (s != NULL && s->frame != NULL) {
                 pl_frame_clear(s->frame);
                 free(s->frame);

@@ -41,7 +41,7 @@ struct session {
  * Serve the connected descriptor `fd` (taken over). `over` is called once when the connection has ended; the session is freed after it.
  * NULL when it cannot be served: *text says why ("sessions", "memory"); fd is closed.
  */
-struct session *session_create(struct session_group *group, int fd, const struct peer *peer, void (*over)(void *arg, struct session *s), void *arg,
+struct session *session_create(struct session_group *group, int fd, struct peer *peer, void (*over)(void *arg, struct session *s), void *arg,
                                const char **text);
 void session_destroy(struct session *s);
 

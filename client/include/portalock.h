@@ -132,7 +132,10 @@ enum {
  */
 PORTALOCK_API int portalock_connect(const char *client, int flags, portalock_session **out);
 
-/* The same without waiting: `done` runs once from portalock_process(), with 0 or an error code; the session can be used from then on. */
+/*
+ * The same without waiting: `done` runs once from portalock_process(), with 0 or an error code; the session can be used from then on. Only files may be opened
+ * and attached before, while the daemon's answer to our greeting is under way, as it is when portalock_daemon_pid() is not 0.
+ */
 PORTALOCK_API int portalock_connect_start(const char *client, int flags, void (*done)(void *arg, portalock_session *s, int result), void *arg,
                                           portalock_session **out);
 

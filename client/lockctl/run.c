@@ -21,6 +21,7 @@ struct run {
         portalock_session *session;
         portalock_file *file;
         int fd;                 /* what bears the lock; -1: nothing */
+        bool asked;             /* for the lock: before that it connects */
         bool over;              /* what is waited for */
         int result;
         int signal;             /* that came while it waited */
@@ -102,7 +103,7 @@ static int64_t left_to_connect(const struct run *r)
 {
         int64_t left = r->connect_until_ms - os_now_ms();
 
-        return r->connect_until_ms < 0 || r->file != NULL ? -1 : left > 0 ? left : 0;
+        return r->connect_until_ms < 0 || r->asked ? -1 : left > 0 ? left : 0;
 }
 
 /* Until r->over. The first signal takes the request back; one more ends us at once. */
@@ -122,21 +123,24 @@ static void wait_over(struct run *r)
                 if (e.kind != OS_SIGNAL)
                         continue;
                 waiting_end(&r->waiting);
-                if (r->signal != 0 || r->file == NULL)
+                if (r->signal != 0 || !r->asked)
                         os_die_by(e.number);
                 r->signal = e.number;
                 (void)portalock_lock_cancel(r->file);
         }
 }
 
+/* Once. */
 static int open_or_attach(struct run *r)
 {
+        if (r->file != NULL)
+                return 0;
         return r->o->path != NULL ? portalock_open(r->session, r->o->path, &r->file) : portalock_attach(r->session, r->o->fd, &r->file);
 }
 
 static int lock_by_daemon(struct run *r)
 {
-        struct portalock_callbacks callbacks = {.waiting = on_waiting, .lost = on_lost, .connection = on_connection};
+        struct portalock_callbacks callbacks = {.lost = on_lost, .connection = on_connection};
         const struct run_options *o = r->o;
         /* A descriptor's lock stays with it, when we have long ended. */
         int flags = o->flags | (o->path == NULL && o->command == NULL ? PORTALOCK_DETACH : 0), e;
@@ -145,15 +149,21 @@ static int lock_by_daemon(struct run *r)
         if (e != 0)
                 return e;
         r->connect_until_ms = o->timeout_ms > 0 ? os_now_ms() + o->timeout_ms + CONNECT_GRACE_MS : -1;
+        /* While the daemon thinks about our greeting. Not before there is a connection: what is opened last is closed first when we are killed (docs/design.md). */
+        (void)portalock_process(r->session);
+        if (portalock_daemon_pid(r->session) > 0 && (e = open_or_attach(r)) != 0)
+                return e;
         wait_over(r);
         if (r->result != 0)
                 return r->result;
+        if (waiting_begin(&r->waiting, name_of(o), o->verbose, o->is_flock))
+                callbacks.waiting = on_waiting; /* else it costs the daemon and us, for nobody */
         portalock_set_callbacks(r->session, &callbacks, r);
         e = open_or_attach(r);
         if (e != 0)
                 return e;
-        waiting_begin(&r->waiting, name_of(o), o->verbose, o->is_flock);
         r->over = false;
+        r->asked = true;
         e = portalock_lock_start(r->file, flags, o->timeout_ms, on_locked, r);
         if (e != 0)
                 return e;

@@ -33,8 +33,8 @@ struct waiting {
         int64_t position, told_at_ms, held_ms;
         char holder[200], line[1024];
 };
-/* quiet: nothing if stderr is no terminal, verbose or not. */
-void waiting_begin(struct waiting *w, const char *name, bool verbose, bool quiet);
+/* quiet: nothing if stderr is no terminal, verbose or not. False: nobody looks, it needs no updates. */
+bool waiting_begin(struct waiting *w, const char *name, bool verbose, bool quiet);
 /* The daemon says who holds it and how many are before us. */
 void waiting_update(struct waiting *w, int64_t position, const struct portalock_holder *holders, int count);
 /* Show what is due; milliseconds until something is due again, -1: never. */

@@ -11,12 +11,13 @@
 #define PATIENCE_MS 1000        /* short waits are nobody's business */
 #define REFRESH_MS 1000
 
-void waiting_begin(struct waiting *w, const char *name, bool verbose, bool quiet)
+bool waiting_begin(struct waiting *w, const char *name, bool verbose, bool quiet)
 {
         *w = (struct waiting){.name = name, .on_terminal = os_is_terminal(2), .at_once = verbose, .since_ms = os_now_ms(), .held_ms = -1};
         w->next_ms = w->on_terminal && !verbose ? w->since_ms + PATIENCE_MS : -1;
         if (!w->on_terminal && (!verbose || quiet))
-                w->name = NULL; /* nobody looks */
+                w->name = NULL;
+        return w->name != NULL;
 }
 
 void waiting_update(struct waiting *w, int64_t position, const struct portalock_holder *holders, int count)

@@ -11,13 +11,17 @@ struct peer {
         int64_t pid;            /* 0: unknown (another pid namespace) */
         int64_t uid;
         uint64_t started;       /* start time of that process: tells it from one that got its pid later; 0 unknown */
-        char command[PEER_COMMAND_BYTES];       /* as it was called when last asked; "" unknown, or gone before it was asked */
+        int connection;         /* by which it is asked what it is called; -1: it has been asked */
+        char command[PEER_COMMAND_BYTES];       /* as it was called when last asked; "" unknown, or gone before it was asked: peer_command() tells */
 };
 
-/* Ask the system about the peer of `fd`. Returns 0 or -errno. */
+/* Ask the system about the peer of `fd`, which must stay open as long as *out is asked for its command. Returns 0 or -errno. */
 int peer_identify(int fd, struct peer *out);
 
-/* Its command by now (an exec changes it): refreshes p->command if the process is still the same. */
+/* What it is called; it is asked now if it has not been before. */
+const char *peer_command(struct peer *p);
+
+/* The same by now (an exec changes it), if the process is still the same. */
 void peer_refresh(struct peer *p);
 
 /* The name and start time of a process; false when there is none, or it has ended and is only not collected yet. */

@@ -2,10 +2,12 @@
 
 import fcntl
 import os
+import re
+import signal
 import time
 import unittest
 
-from wire import PATIENCE, DaemonTest
+from wire import PATIENCE, DaemonTest, needs
 
 EX, SH, EX_NB = "LOCK_EX", "LOCK_SH", "LOCK_EX|LOCK_NB"
 
@@ -251,6 +253,57 @@ class Commands(DaemonTest):
         while [o["pid"] for o in c.call("list", {"path": self.path})["locks"][0]["outside"]] != [os.getpid()] * 2:
             self.assertLess(time.monotonic(), deadline)
         self.assertGreater(self.reads() - before, 500)
+
+
+class Commands(DaemonTest):
+    """What a client is called is looked up a moment after it came, or when it is shown."""
+
+    options = ["--log-level", "debug"]
+
+    def await_named(self, count):
+        def named():
+            return re.findall(r"event=session_named session=(\d+) .*command=\"?python", self.daemon.log())
+
+        deadline = time.monotonic() + PATIENCE
+        while len(named()) < count and time.monotonic() < deadline:
+            self.client_to_pass_time.ping()
+        return named()
+
+    def setUp(self):
+        super().setUp()
+        self.client_to_pass_time = self.client()
+
+    @needs("fork and connections that are inherited")
+    def test_whoever_ends_and_leaves_its_connection_to_a_child_keeps_its_name(self):
+        go, release = os.pipe(), os.pipe()
+        parent = os.fork()
+        if parent == 0:
+            try:
+                c = self.daemon.connect()
+                c.lock(self.path, EX)
+                os.close(release[1])
+                os.read(release[0] if os.fork() == 0 else go[0], 1)
+            finally:
+                os._exit(0)
+        os.close(release[0])
+        self.addCleanup(os.close, release[1])
+        self.assertEqual(len(self.await_named(2)), 2)
+        os.write(go[1], b"x")
+        os.waitpid(parent, 0)
+        (holder,) = self.rows(self.client_to_pass_time)[self.path]["holders"]
+        self.assertEqual(holder["pid"], parent)
+        self.assertTrue(holder["command"].startswith("python"), holder)
+        for fd in go:
+            os.close(fd)
+
+    def test_more_than_256_at_once_all_get_their_names(self):
+        self.assertEqual(len(self.await_named(1)), 1)
+        os.kill(self.daemon.process.pid, signal.SIGSTOP)
+        crowd = [self.client() for _ in range(257)]
+        os.kill(self.daemon.process.pid, signal.SIGCONT)
+        named = self.await_named(1 + len(crowd))
+        self.assertEqual(len(named), 1 + len(crowd))
+        self.assertEqual(len(set(named)), len(named))
 
 
 if __name__ == "__main__":

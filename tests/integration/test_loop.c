@@ -268,6 +268,34 @@ static void any_method_can_be_called(void **state)
         assert_int_equal(none.count, 0);
 }
 
+/* Nothing is reported, and nothing stays behind: LeakSanitizer looks. */
+static void what_is_under_way_at_the_end_of_a_session_goes_with_it(void **state)
+{
+        struct fixture *f = *state;
+        portalock_file *theirs = open_file(f->b, f->path), *locked, *waits, *idle;
+        struct result r = {0};
+        struct called c = {0};
+        portalock_session *s;
+
+        assert_int_equal(portalock_lock(theirs, PORTALOCK_SH, -1), 0);
+        assert_int_equal(portalock_connect("ends", PORTALOCK_CONNECT_CONCURRENT, &s), 0);
+        locked = open_file(s, f->path);
+        waits = open_file(s, f->path);
+        idle = open_file(s, f->path);
+        assert_int_equal(portalock_lock(locked, PORTALOCK_SH, -1), 0);
+        assert_int_equal(portalock_lock_start(waits, PORTALOCK_EX, -1, on_done, &r), 0);
+        assert_int_equal(portalock_unlock_start(locked, on_done, &r), 0);
+        assert_int_equal(portalock_unlock_start(idle, on_done, &r), 0);
+        assert_int_equal(portalock_call(s, "ping", NULL, on_called, &c), 0);
+        portalock_close(locked);
+        portalock_close(waits);
+        portalock_close(idle);
+        portalock_disconnect(s);
+        assert_int_equal(r.count, 0);
+        assert_int_equal(c.count, 0);
+        portalock_close(theirs);
+}
+
 static void on_connected(void *arg, portalock_session *s, int result)
 {
         struct result *r = arg;
@@ -296,6 +324,34 @@ static void connecting_does_not_wait_either(void **state)
         portalock_close(file);
         stop_daemon(f->other_socket);
         setenv("PORTALOCK_SOCKET", f->socket, 1);
+}
+
+static void a_file_may_be_opened_while_the_daemon_is_greeted_and_not_locked_yet(void **state)
+{
+        struct fixture *f = *state;
+        pid_t daemon = (pid_t)portalock_daemon_pid(f->a);
+        struct result r = {0}, locked = {0};
+        portalock_file *file, *attached;
+        int fd;
+
+        portalock_disconnect(f->b);
+        assert_int_equal(kill(daemon, SIGSTOP), 0);
+        assert_int_equal(portalock_connect_start("early", 0, on_connected, &r, &f->b), 0);
+        assert_int_equal(portalock_open(f->b, f->path, &file), PORTALOCK_E_ARGUMENT);   /* nobody is there yet */
+        assert_int_equal(portalock_process(f->b), 0);
+        assert_int_equal(portalock_daemon_pid(f->b), daemon);
+        file = open_file(f->b, f->path);
+        fd = open(f->path, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(portalock_attach(f->b, fd, &attached), 0);
+        assert_int_equal(portalock_lock_start(file, PORTALOCK_EX, -1, on_done, &locked), PORTALOCK_E_ARGUMENT);
+        assert_int_equal(portalock_unlock_start(file, on_done, &locked), PORTALOCK_E_ARGUMENT);
+        assert_int_equal(r.count, 0);
+        portalock_close(attached);
+        close(fd);
+        assert_int_equal(kill(daemon, SIGCONT), 0);
+        assert_int_equal(wait_for(f, &r), 0);
+        assert_int_equal(portalock_lock(file, PORTALOCK_EX, -1), 0);
+        portalock_close(file);
 }
 
 static void connecting_to_nobody_is_reported(void **state)
@@ -422,7 +478,9 @@ int main(void)
                 WITH_DAEMON(a_waiter_hears_of_its_place_and_of_who_holds),
                 WITH_DAEMON(an_upgrade_that_an_outsider_overtakes_is_lost_and_told),
                 WITH_DAEMON(any_method_can_be_called),
+                WITH_DAEMON(what_is_under_way_at_the_end_of_a_session_goes_with_it),
                 WITH_DAEMON(connecting_does_not_wait_either),
+                WITH_DAEMON(a_file_may_be_opened_while_the_daemon_is_greeted_and_not_locked_yet),
                 WITH_DAEMON(connecting_to_nobody_is_reported),
                 cmocka_unit_test_setup_teardown(when_the_daemon_dies_everything_under_way_is_told_so, set_up_without_reconnect, tear_down),
                 WITH_DAEMON(an_attached_descriptor_stays_the_callers),

@@ -290,11 +290,11 @@ int file_identify(int fd, struct file_identity *id, struct file_error *e)
 }
 
 /* 0 equal, 1 less, 2 greater, -1 when it is forbidden: many seccomp filters know nothing of it. */
+static long own_pid;    /* asked once: a look for one of 50 descriptions is a dozen comparisons */
+
 static long kcmp_files(int a, int b)
 {
-        long pid = (long)getpid();
-
-        return syscall(SYS_kcmp, pid, pid, (long)KCMP_FILE, (unsigned long)a, (unsigned long)b);
+        return syscall(SYS_kcmp, own_pid, own_pid, (long)KCMP_FILE, (unsigned long)a, (unsigned long)b);
 }
 
 /* Linux 6.10. */
@@ -311,6 +311,7 @@ enum file_comparing file_comparing(void)
 
         if (asked)
                 return known;
+        own_pid = (long)getpid();
         fd = eventfd(0, EFD_CLOEXEC);
         if (fd < 0)
                 return FILE_NOTHING;    /* for now */

@@ -75,15 +75,24 @@ int peer_identify(int fd, struct peer *out)
         socklen_t len = sizeof cred;
 
         memset(out, 0, sizeof *out);
+        out->connection = -1;
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0)
                 return -errno;
         out->pid = cred.pid;
         out->uid = (int64_t)cred.uid;
-        if (cred.pid > 0 && (!peer_process(cred.pid, out->command, &out->started) || is_gone(fd))) {
-                out->started = 0;
-                out->command[0] = '\0';
-        }
+        if (cred.pid > 0)
+                out->connection = fd;
         return 0;
+}
+
+const char *peer_command(struct peer *p)
+{
+        if (p->connection >= 0 && (!peer_process(p->pid, p->command, &p->started) || is_gone(p->connection))) {
+                p->started = 0;
+                p->command[0] = '\0';
+        }
+        p->connection = -1;
+        return p->command;
 }
 
 void peer_refresh(struct peer *p)
@@ -91,7 +100,9 @@ void peer_refresh(struct peer *p)
         char command[PEER_COMMAND_BYTES];
         uint64_t started;
 
-        if (p->started != 0 && peer_process(p->pid, command, &started) && started == p->started)
+        if (p->connection >= 0)
+                (void)peer_command(p);
+        else if (p->started != 0 && peer_process(p->pid, command, &started) && started == p->started)
                 memcpy(p->command, command, sizeof command);
 }
 

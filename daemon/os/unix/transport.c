@@ -359,8 +359,7 @@ void transport_destroy(struct transport *t)
         t->closing = true;
         if (t->dirty)
                 STAILQ_REMOVE(&t->group->dirty, t, transport, of_dirty);
-        uv_poll_stop(&t->poll);
-        uv_close((uv_handle_t *)&t->poll, transport_closed);
+        uv_close((uv_handle_t *)&t->poll, transport_closed);    /* which stops it, too */
         close(t->fd);
         t->fd = -1;
 }

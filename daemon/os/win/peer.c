@@ -93,6 +93,7 @@ int peer_identify(int fd, struct peer *out)
         bool known;
 
         memset(out, 0, sizeof *out);
+        out->connection = -1;
         if (!GetNamedPipeClientProcessId(pl_int_handle(fd), &pid) || !pl_user_of(GetCurrentProcess(), &own))
                 return -pl_errno_of(GetLastError());
         out->pid = (int64_t)pid;
@@ -108,6 +109,11 @@ int peer_identify(int fd, struct peer *out)
                 out->uid = uid_of(&sid);
         /* Last numbers are equal in different domains. */
         return !known || EqualSid(&sid.sid, &own.sid) || pl_is_trusted(&sid) ? 0 : -EACCES;
+}
+
+const char *peer_command(struct peer *p)
+{
+        return p->command;
 }
 
 void peer_refresh(struct peer *p)
