@@ -3,6 +3,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,7 @@ void dispatch_destroy(struct dispatch *d)
 
 size_t dispatch_sessions(const struct dispatch *d)
 {
-        return HASH_COUNT(d->registry.clients);
+        return registry_clients(&d->registry);
 }
 
 /* ---- answers ---- */
@@ -432,13 +433,13 @@ bool dispatch_has_room(const struct dispatch *d, const struct client *c)
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
 {
         files_received(d->files, c->account, fd);
-        if (c->fds == NULL)
-                c->fds = malloc(PL_FDS_UNCLAIMED_MAX * sizeof *c->fds);
+        if (c->fds == NULL && (c->fds = malloc(sizeof *c->fds)) != NULL)
+                c->fds->first = 0;
         if (c->fds == NULL || c->fd_count == PL_FDS_UNCLAIMED_MAX) {
                 files_discard(d->files, c->account, fd);
                 return false;
         }
-        c->fds[(c->fd_first + c->fd_count++) % PL_FDS_UNCLAIMED_MAX] = fd;
+        c->fds->fds[(c->fds->first + c->fd_count++) % PL_FDS_UNCLAIMED_MAX] = fd;
         return true;
 }
 
@@ -447,7 +448,7 @@ void dispatch_close(struct dispatch *d, struct client *c)
         struct table_event ev = {.kind = EV_SESSION_END, .session = c->id};
         int fd;
 
-        log_event(LOG_DEBUG, "session_closed", "session=%llu locks=%zu waiting=%zu", (unsigned long long)c->id, c->grant_count, c->request_count);
+        log_event(LOG_DEBUG, "session_closed", "session=%llu locks=%" PRIu32 " waiting=%" PRIu32, (unsigned long long)c->id, c->grant_count, c->request_count);
         while (locking_claim(c, &fd))
                 files_discard(d->files, c->account, fd);
         deferred_close(d, c);
