@@ -29,6 +29,13 @@ struct given_back {
         char label[];
 };
 
+/* Of one who watches. */
+struct watching {
+        size_t count;                   /* of its watches */
+        uint64_t last_event;            /* number of the event it was told last */
+        uint64_t events_dropped;        /* as it does not read; not told yet */
+};
+
 /* Received, not yet claimed: a ring. TRANSPORT_FD_HOLE: lost on the way. */
 struct fd_ring {
         size_t first;                   /* the oldest */
@@ -59,9 +66,8 @@ struct client {
         struct request *waiting;        /* list of all that wait, those without id too */
         struct grant *grants;           /* list of what it holds */
         struct given_back *given_back;  /* its last one, until its next lock request; NULL: none */
-        uint32_t fd_count, deferred_count, deferred_fds, request_count, grant_count, watch_count;
-        uint64_t last_event;            /* number of the event it was told last */
-        uint64_t events_dropped;        /* it watches, but does not read; not told yet */
+        uint32_t fd_count, deferred_count, deferred_fds, request_count, grant_count;
+        struct watching *watching;      /* NULL: it does not */
         struct link by_session;
 };
 

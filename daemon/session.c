@@ -26,8 +26,11 @@ bool session_clogged(const struct session *s)
 
 static void tell_backlog(struct session *s)
 {
-        size_t unsent = transport_unsent(s->transport);
+        size_t unsent;
 
+        if (s->account == NULL)
+                return;
+        unsent = transport_unsent(s->transport);
         account_backlog(s->account, s->backlog, unsent);
         s->backlog = unsent;
 }
