@@ -286,13 +286,26 @@ static void append_string(struct pl_buf *b, const char *value)
 
 static void begin_value(struct pl_writer *w, const char *key)
 {
-        if (w->comma)
-                append_char(w->buf, ',');
-        w->comma = true;
-        if (key == NULL)
+        size_t len = key != NULL ? strlen(key) : 0, most = len + sizeof ",\"\":";
+        struct pl_buf *b = w->buf;
+        char *p;
+
+        if (most > b->cap - b->len)
+                grow(b, most);
+        if (most > b->cap - b->len)
                 return;
-        append_string(w->buf, key);
-        append_char(w->buf, ':');
+        p = b->data + b->len;
+        if (w->comma)
+                *p++ = ',';
+        w->comma = true;
+        if (key != NULL) {
+                *p++ = '"';
+                memcpy(p, key, len);
+                p += len;
+                *p++ = '"';
+                *p++ = ':';
+        }
+        b->len = (size_t)(p - b->data);
 }
 
 void pl_write_open(struct pl_writer *w, const char *key, char bracket)
@@ -310,13 +323,19 @@ void pl_write_close(struct pl_writer *w, char bracket)
 
 void pl_write_integer(struct pl_writer *w, const char *key, int64_t value)
 {
+        static const char pairs[] =
+                "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
+                "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
         char text[24], *p = text + sizeof text;
         uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
 
         begin_value(w, key);
-        do
-                *--p = (char)('0' + left % 10);
-        while ((left /= 10) > 0);
+        for (; left >= 10; left /= 100) {
+                p -= 2;
+                memcpy(p, pairs + 2 * (left % 100), 2);
+        }
+        if (left > 0 || p == text + sizeof text)
+                *--p = (char)('0' + left);
         if (value < 0)
                 *--p = '-';
         pl_buf_append(w->buf, p, (size_t)(text + sizeof text - p));
@@ -358,38 +377,45 @@ static void append_fraction(struct pl_writer *w, double value)
         pl_buf_append(w->buf, text, (size_t)(out - text));
 }
 
-/* Not by cJSON: it prints an integer of 16 digits that ends in 0 (every tenth token) as 1.79123456789012e+15. */
+/*
+ * Not by cJSON: it prints an integer of 16 digits that ends in 0 (every tenth token) as 1.79123456789012e+15. `key` is somebody else's: it may need escapes.
+ */
 static void print(struct pl_writer *w, const char *key, const struct pl_json *n)
 {
         const struct pl_json *child;
         bool object = pl_json_type(n) == PL_JSON_OBJECT;
         int64_t integer;
 
+        if (key != NULL) {
+                pl_write_string(w, NULL, key);
+                append_char(w->buf, ':');
+                w->comma = false;
+        }
         switch (pl_json_type(n)) {
         case PL_JSON_NULL:
-                pl_write_null(w, key);
+                pl_write_null(w, NULL);
                 break;
         case PL_JSON_BOOL:
-                pl_write_bool(w, key, cJSON_IsTrue(node(n)));
+                pl_write_bool(w, NULL, cJSON_IsTrue(node(n)));
                 break;
         case PL_JSON_NUMBER:
                 if (pl_json_integer(n, &integer)) {
-                        pl_write_integer(w, key, integer);
+                        pl_write_integer(w, NULL, integer);
                         break;
                 }
                 if (!pl_is_finite(node(n)->valuedouble)) {
-                        pl_write_null(w, key);
+                        pl_write_null(w, NULL);
                         break;
                 }
-                begin_value(w, key);
+                begin_value(w, NULL);
                 append_fraction(w, node(n)->valuedouble);
                 break;
         case PL_JSON_STRING:
-                pl_write_string(w, key, node(n)->valuestring);
+                pl_write_string(w, NULL, node(n)->valuestring);
                 break;
         case PL_JSON_ARRAY:
         case PL_JSON_OBJECT:
-                pl_write_open(w, key, object ? '{' : '[');
+                pl_write_open(w, NULL, object ? '{' : '[');
                 for (child = pl_json_first(n); child != NULL; child = pl_json_next(child))
                         print(w, pl_json_key(child), child);
                 pl_write_close(w, object ? '}' : ']');

@@ -65,7 +65,7 @@ struct pl_buf {
 void pl_buf_clear(struct pl_buf *b);
 void pl_buf_append(struct pl_buf *b, const char *data, size_t len);
 
-/* A writer knows only whether a comma is due. `key` is NULL inside arrays and at the top. */
+/* A writer knows only whether a comma is due. `key` is NULL inside arrays and at the top; else a name that needs no escapes. */
 struct pl_writer {
         struct pl_buf *buf;
         bool comma;
