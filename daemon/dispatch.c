@@ -3,7 +3,6 @@
 #include "log.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,14 +230,15 @@ static void stats(struct dispatch *d, const struct client *c, const struct pl_re
 
 static void stop(struct dispatch *d, const struct client *c, const struct pl_request *r)
 {
+        size_t held = d->path_locks - ending_path_locks(d);
         char text[128];
 
         if (!peer_allowed(&c->peer, d->options.own_uid)) {
                 dispatch_refuse(d, c, &r->id, PL_E_DENIED, "only the daemon's own user and root may stop it");
                 return;
         }
-        if (d->path_locks > 0 && !r->stop.force) {
-                snprintf(text, sizeof text, "%zu locks by path are held, which end with the daemon; use force to stop all the same", d->path_locks);
+        if (held > 0 && !r->stop.force) {
+                snprintf(text, sizeof text, "%zu locks by path are held, which end with the daemon; use force to stop all the same", held);
                 dispatch_refuse(d, c, &r->id, PL_E_DENIED, text);
                 return;
         }
@@ -441,27 +441,6 @@ bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
         }
         c->fds->fds[(c->fds->first + c->fd_count++) % PL_FDS_UNCLAIMED_MAX] = fd;
         return true;
-}
-
-void dispatch_close(struct dispatch *d, struct client *c)
-{
-        struct table_event ev = {.kind = EV_SESSION_END, .session = c->id};
-        int fd;
-
-        log_event(LOG_DEBUG, "session_closed", "session=%llu locks=%" PRIu32 " waiting=%" PRIu32, (unsigned long long)c->id, c->grant_count, c->request_count);
-        while (locking_claim(c, &fd))
-                files_discard(d->files, c->account, fd);
-        deferred_close(d, c);
-        watch_end(d, c);
-        hello_close(d, c);
-        while (c->waiting != NULL) {
-                watch_request(d, c->waiting, "cancelled", NULL);
-                locking_forget(d, c->waiting);
-        }
-        while (c->grants != NULL)
-                locking_ended(d, c->grants, "released");
-        engine_submit(d->engine, &ev);
-        registry_client_remove(&d->registry, c);
 }
 
 void dispatch_tell_lost(struct dispatch *d, const struct grant *g, const char *by)

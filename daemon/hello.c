@@ -23,7 +23,7 @@ static bool go_on_as(struct dispatch *d, struct client *c, int64_t session)
 
 static bool may_be_parent(const struct client *parent, const struct client *c)
 {
-        return parent != NULL && parent != c && peer_same_user(&parent->peer, &c->peer);
+        return parent != NULL && parent != c && !parent->ending && peer_same_user(&parent->peer, &c->peer);
 }
 
 /* False: out of memory. */

@@ -167,6 +167,8 @@ static void opened(struct dispatch *d, struct request *q, enum files_result resu
                 locking_refuse_for_memory(d, q);
                 return;
         }
+        if (d->ending > 0 && q->reopened == 0)  /* one that was opened anew may be within a step */
+                ending_gives_way(d, key);
         submit(d, q, bearer);
 }
 

@@ -57,6 +57,7 @@ struct client {
         bool held_up;                   /* a path of an earlier request is being looked up off the loop: later ones wait in `deferred` */
         bool releasing;                 /* nothing is looked up any more, but not all that was deferred is carried out yet */
         bool gone;                      /* nobody reads its replies */
+        bool ending;                    /* its session is over, but for its locks */
         struct kept *looked_up;         /* that one, if it is an unlock, a list or a watch */
         struct kept *list_waits;        /* a list that waits for a look at outsiders */
         struct kept_list deferred;      /* by age */

@@ -146,18 +146,26 @@ static size_t on_room(void *arg, char **out)
         return take_frame(s) ? pl_frame_reserve(s->frame, READ_BYTES, out) : 0;
 }
 
-static void close_client(struct session *s)
+/* What is unsent goes with the transport. */
+static void forget_backlog(struct session *s)
 {
-        account_backlog(s->account, s->backlog, 0);     /* what is unsent goes with the transport, at once */
-        s->account = NULL;
-        dispatch_close(s->group->dispatch, s->client);
-        s->client = NULL;
+        account_backlog(s->account, s->backlog, 0);
+        s->backlog = 0;
 }
 
+/* Begin, or go on in the next turn: the locks that it has are given back in shares. Nothing is read or sent meanwhile. */
 static void end(struct session *s)
 {
         turns_remove(s->group->turns, &s->turn);
-        close_client(s);
+        transport_reading(s->transport, false);
+        s->broken = true;
+        forget_backlog(s);
+        if (!dispatch_end(s->group->dispatch, s->client)) {
+                turns_next(s->group->turns, &s->turn);
+                return;
+        }
+        s->account = NULL;
+        s->client = NULL;
         s->group->over(s->group->arg, s);
 }
 
@@ -327,8 +335,10 @@ fail_closed:
 void session_destroy(struct session *s)
 {
         turns_remove(s->group->turns, &s->turn);
-        if (s->client != NULL)
-                close_client(s);
+        if (s->client != NULL) {
+                forget_backlog(s);
+                dispatch_close(s->group->dispatch, s->client);
+        }
         transport_flush(s->transport);
         transport_destroy(s->transport);
         free_frame(s->frame);
