@@ -76,7 +76,7 @@ class Crowd(DaemonTest):
     served last it hears first then.
     """
 
-    COUNT = 3000
+    COUNT = 2000
 
     def setUp(self):
         super().setUp()
@@ -108,11 +108,11 @@ class Crowd(DaemonTest):
     def locks(self, c):
         return c.call("stats")["gauges"]["locks"]
 
-    def await_free(self):
+    def await_free(self, sessions=1):
         while self.locks(self.other) > 0:
             pass
         gauges = self.other.call("stats")["gauges"]
-        self.assertEqual((gauges["locks"], gauges["waiting"], gauges["files"], gauges["descriptors"], gauges["sessions"]), (0, 0, 0, 0, 1))
+        self.assertEqual([gauges[name] for name in ("locks", "waiting", "files", "descriptors", "sessions")], [0, 0, 0, 0, sessions])
 
     def test_others_are_served_meanwhile(self):
         self.hold(self.gone, self.files)
@@ -191,25 +191,39 @@ class Crowd(DaemonTest):
         self.await_free()
         self.assertEqual([f for f in files if is_free(f)], [])
 
+    def test_it_waits_for_nobody_any_more(self):
+        wanted = self.daemon.file("wanted")
+        lock = self.client().lock(wanted, EX)["lock"]
+        self.hold(self.gone, self.files)
+        self.gone.start_lock(wanted, EX)
+        self.await_waiting(self.client(), wanted, 1)
+        with self.standing_still():
+            self.gone.close()
+            (stats,) = self.ask(("stats", None))
+        gauges = self.other.reply(stats)["gauges"]
+        self.assertEqual(gauges["waiting"], 0)
+        self.assertGreater(gauges["locks"], 1)
+        self.other.call("break", {"lock": lock})
+        self.await_free(sessions=3)
+
     def test_it_goes_on_as_nobodys_parent(self):
-        parent = self.client(parent=0)
+        """A parent waits for its child: not when it is over. Here somebody waits for one of its locks who has what the children want."""
+        parent, between = self.client(parent=0), self.client()
         self.hold(parent, self.files)
-        child = self.client(parent=parent.session)
-        self.hold(self.gone, [self.daemon.file("wanted")])
-        waits = child.start_lock(self.daemon.file("wanted"), EX)
-        self.await_waiting(self.other, self.daemon.file("wanted"), 1)
+        child, wanted = self.client(parent=parent.session), self.daemon.file("wanted")
+        lock = between.lock(wanted, EX)["lock"]
+        waits = between.start_lock(self.files[0], EX)  # it is given back last
+        self.await_waiting(self.client(), self.files[0], 1)
         before = self.locks(self.other)
         parent.close()
         while self.locks(self.other) == before:
             pass
-        child.lock(self.files[0], EX)  # the parent had it, and would wait for its child if it were there
-        late = self.daemon.connect(parent=parent.session)
-        late.lock(self.files[1], EX)
-        self.gone.close()
-        child.reply(waits)
-        child.close()
-        late.close()
-        self.await_free()
+        late = self.client(parent=parent.session)
+        ids = [(c, c.start_lock(wanted, SH)) for c in (child, late)]
+        between.reply(waits)
+        between.unlock(lock)
+        for c, id in ids:
+            c.reply(id)
 
     def test_a_daemon_that_is_stopped_meanwhile_ends_with_all_of_it(self):
         self.hold(self.gone, self.files)
