@@ -52,7 +52,7 @@ void dispatch_destroy(struct dispatch *d)
 
 size_t dispatch_sessions(const struct dispatch *d)
 {
-        return HASH_COUNT(d->registry.clients);
+        return registry_clients(&d->registry);
 }
 
 /* ---- answers ---- */
@@ -230,14 +230,15 @@ static void stats(struct dispatch *d, const struct client *c, const struct pl_re
 
 static void stop(struct dispatch *d, struct client *c, const struct pl_request *r)
 {
+        size_t held = d->path_locks - ending_path_locks(d);
         char text[128];
 
         if (!peer_allowed(&c->peer, d->options.own_uid)) {
                 dispatch_refuse(d, c, &r->id, PL_E_DENIED, "only the daemon's own user and root may stop it");
                 return;
         }
-        if (d->path_locks > 0 && !r->stop.force) {
-                snprintf(text, sizeof text, "%zu locks by path are held, which end with the daemon; use force to stop all the same", d->path_locks);
+        if (held > 0 && !r->stop.force) {
+                snprintf(text, sizeof text, "%zu locks by path are held, which end with the daemon; use force to stop all the same", held);
                 dispatch_refuse(d, c, &r->id, PL_E_DENIED, text);
                 return;
         }
@@ -437,35 +438,14 @@ bool dispatch_has_room(const struct dispatch *d, const struct client *c)
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
 {
         files_received(d->files, c->account, fd);
-        if (c->fds == NULL)
-                c->fds = malloc(PL_FDS_UNCLAIMED_MAX * sizeof *c->fds);
+        if (c->fds == NULL && (c->fds = malloc(sizeof *c->fds)) != NULL)
+                c->fds->first = 0;
         if (c->fds == NULL || c->fd_count == PL_FDS_UNCLAIMED_MAX) {
                 files_discard(d->files, c->account, fd);
                 return false;
         }
-        c->fds[(c->fd_first + c->fd_count++) % PL_FDS_UNCLAIMED_MAX] = fd;
+        c->fds->fds[(c->fds->first + c->fd_count++) % PL_FDS_UNCLAIMED_MAX] = fd;
         return true;
-}
-
-void dispatch_close(struct dispatch *d, struct client *c)
-{
-        struct table_event ev = {.kind = EV_SESSION_END, .session = c->id};
-        int fd;
-
-        log_event(LOG_DEBUG, "session_closed", "session=%llu locks=%zu waiting=%zu", (unsigned long long)c->id, c->grant_count, c->request_count);
-        while (locking_claim(c, &fd))
-                files_discard(d->files, c->account, fd);
-        deferred_close(d, c);
-        watch_end(d, c);
-        hello_close(d, c);
-        while (c->waiting != NULL) {
-                watch_request(d, c->waiting, "cancelled", NULL);
-                locking_forget(d, c->waiting);
-        }
-        while (c->grants != NULL)
-                locking_ended(d, c->grants, "released");
-        engine_submit(d->engine, &ev);
-        registry_client_remove(&d->registry, c);
 }
 
 void dispatch_tell_lost(struct dispatch *d, const struct grant *g, const char *by)

@@ -63,7 +63,9 @@ void dispatch_long_line(struct dispatch *d, struct client *c);
 bool dispatch_has_room(const struct dispatch *d, const struct client *c);
 /* A descriptor arrived (or a hole). False: too many are unclaimed, or there is no memory: the session must end; the descriptor is closed. */
 bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd);
-/* The session is over: its requests and locks go. `c` is gone afterwards. */
+/* The session is over: its requests end, its locks are given back in shares. True: `c` is gone; else to be called again in the session's next turn. */
+bool dispatch_end(struct dispatch *d, struct client *c);
+/* The same, or the rest of it, at once. */
 void dispatch_close(struct dispatch *d, struct client *c);
 
 /* ---- what the parts report ---- */

@@ -65,6 +65,7 @@ struct dispatch {
         LIST_HEAD(, client) deferring;  /* whose requests stand behind an earlier one of theirs */
         size_t opening;                 /* lock requests in REQUEST_OPENING */
         size_t path_locks;              /* held by path: they end with the daemon */
+        size_t ending;                  /* sessions that are over, but for their locks */
         int64_t started_ms;             /* engine's clock */
         bool stopping;
         struct audiences audiences;     /* those who want notices, by file */
@@ -105,6 +106,12 @@ void dispatch_carry_out(struct dispatch *d, struct client *c, struct incoming *i
 /* hello.c */
 void hello(struct dispatch *d, struct client *c, const struct pl_request *r);
 void hello_close(struct dispatch *d, struct client *c); /* the session ends: its children have no parent until it is back */
+
+/* ending.c */
+/* Somebody asks for this file: locks on it of sessions that are over are given back now. Not within a step of the table. */
+void ending_gives_way(struct dispatch *d, struct table_key key);
+/* So many of d->path_locks are those of sessions that are over. */
+size_t ending_path_locks(const struct dispatch *d);
 
 /* deferred.c */
 /* Keep a request: *in is moved. NULL when out of memory, with nothing changed. */

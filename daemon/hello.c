@@ -3,7 +3,7 @@
 
 #include "log.h"
 
-#include <stdio.h>
+#include <string.h>
 
 /*
  * After a lost connection the session goes on under its old id, unless somebody has that or no daemon can have given it. Whose it was is not known after a
@@ -15,8 +15,7 @@ static bool go_on_as(struct dispatch *d, struct client *c, int64_t session)
                 return false;
         engine_raise_numbers(d->engine, (uint64_t)session);
         log_event(LOG_DEBUG, "session_goes_on", "session=%lld opened_as=%llu", (long long)session, (unsigned long long)c->id);
-        if (registry_client_rename(&d->registry, c, (uint64_t)session) != 0)
-                d->hooks.fail(c->session, "out_of_memory");
+        registry_client_rename(&d->registry, c, (uint64_t)session);
         return true;
 }
 
@@ -24,7 +23,7 @@ static bool go_on_as(struct dispatch *d, struct client *c, int64_t session)
 
 static bool may_be_parent(const struct client *parent, const struct client *c)
 {
-        return parent != NULL && parent != c && peer_same_user(&parent->peer, &c->peer);
+        return parent != NULL && parent != c && !parent->ending && peer_same_user(&parent->peer, &c->peer);
 }
 
 /* False: out of memory. */
@@ -132,7 +131,7 @@ void hello(struct dispatch *d, struct client *c, const struct pl_request *r)
         }
         if (back)
                 adopt_children(d, c);
-        if (r->hello.client != NULL)
-                snprintf(c->name, sizeof c->name, "%s", r->hello.client);
+        if (r->hello.client != NULL && r->hello.client[0] != '\0')
+                c->name = strdup(r->hello.client);      /* no memory: it has none */
         answer(d, c, &r->id);
 }

@@ -17,8 +17,8 @@ bool locking_claim(struct client *c, int *fd)
 {
         if (c->fd_count == 0)
                 return false;
-        *fd = c->fds[c->fd_first];
-        c->fd_first = (c->fd_first + 1) % PL_FDS_UNCLAIMED_MAX;
+        *fd = c->fds->fds[c->fds->first];
+        c->fds->first = (c->fds->first + 1) % PL_FDS_UNCLAIMED_MAX;
         if (--c->fd_count == 0) {
                 free(c->fds);
                 c->fds = NULL;
@@ -167,6 +167,8 @@ static void opened(struct dispatch *d, struct request *q, enum files_result resu
                 locking_refuse_for_memory(d, q);
                 return;
         }
+        if (d->ending > 0 && q->reopened == 0)  /* one that was opened anew may be within a step */
+                ending_gives_way(d, key);
         submit(d, q, bearer);
 }
 
@@ -277,8 +279,8 @@ static struct request *add_request(struct dispatch *d, struct client *c, const s
  */
 static void keep_place(struct client *c, const struct incoming *in, struct table_key key, struct request *q)
 {
-        const struct given_back *old = &c->given_back;
-        bool follows = old->label != NULL && in->request.lock.reclaim_waited_ms >= 0 && in->since_ms - old->at_ms < PL_FOLLOW_MS &&
+        const struct given_back *old = c->given_back;
+        bool follows = old != NULL && in->request.lock.reclaim_waited_ms >= 0 && in->since_ms - old->at_ms < PL_FOLLOW_MS &&
                        strcmp(old->label, q->label) == 0 && old->mode == q->mode && (old->key.device != key.device || old->key.inode != key.inode);
 
         if (follows && old->since_ms < q->since_ms)

@@ -1,11 +1,11 @@
 #include "registry.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- what the indices go by ---- */
 
+#define CLIENT(l) chains_owner(l, struct client, by_session)
 #define REQUEST(l) chains_owner(l, struct request, by_cookie)
 #define BY_ID(l) chains_owner(l, struct request, by_id)
 #define GRANT(l) chains_owner(l, struct grant, by_lock)
@@ -24,6 +24,11 @@ static uint64_t id_hash(const struct client *c, const struct pl_id *id)
 static uint64_t label_hash(const struct client *c, int64_t handle, const char *label)
 {
         return chains_mix(chains_mix(c->id ^ ((uint64_t)handle << 32)) ^ text_hash(label));
+}
+
+static uint64_t hash_of_client(const struct link *l)
+{
+        return chains_mix(CLIENT(l)->id);
 }
 
 static uint64_t hash_of_request(const struct link *l)
@@ -50,12 +55,13 @@ static uint64_t hash_of_label(const struct link *l)
 
 bool registry_init(struct registry *r)
 {
-        return chains_init(&r->requests, hash_of_request) && chains_init(&r->ids, hash_of_id) && chains_init(&r->grants, hash_of_grant) &&
-               chains_init(&r->labels, hash_of_label);
+        return chains_init(&r->clients, hash_of_client) && chains_init(&r->requests, hash_of_request) && chains_init(&r->ids, hash_of_id) &&
+               chains_init(&r->grants, hash_of_grant) && chains_init(&r->labels, hash_of_label);
 }
 
 void registry_clear(struct registry *r)
 {
+        chains_clear(&r->clients);
         chains_clear(&r->requests);
         chains_clear(&r->ids);
         chains_clear(&r->grants);
@@ -66,46 +72,50 @@ void registry_clear(struct registry *r)
 
 struct client *registry_client(const struct registry *r, uint64_t id)
 {
-        struct client *c;
+        struct link *l;
 
-        HASH_FIND(hh, r->clients, &id, sizeof id, c);
-        return c;
+        for (l = chains_first(&r->clients, chains_mix(id)); l != NULL; l = chains_next(l))
+                if (CLIENT(l)->id == id)
+                        return CLIENT(l);
+        return NULL;
+}
+
+size_t registry_clients(const struct registry *r)
+{
+        return r->clients.members;
 }
 
 struct client *registry_client_add(struct registry *r, uint64_t id, struct session *session, const struct peer *peer, struct account *account)
 {
-        struct client *c = calloc(1, sizeof *c);
+        struct client *c = zeroed(sizeof *c);
 
-        if (c == NULL)
+        if (c == NULL || !chains_reserve(&r->clients, 1)) {
+                free(c);
                 return NULL;
+        }
         c->id = id;
         c->session = session;
         c->peer = *peer;
         c->account = account;
         TAILQ_INIT(&c->deferred);
         LIST_INIT(&c->children);
-        HASH_ADD(hh, r->clients, id, sizeof c->id, c);
-        if (c->hh.tbl == NULL) {
-                free(c);
-                return NULL;
-        }
+        chains_add(&r->clients, &c->by_session);
         return c;
 }
 
-int registry_client_rename(struct registry *r, struct client *c, uint64_t id)
+void registry_client_rename(struct registry *r, struct client *c, uint64_t id)
 {
-        HASH_DELETE(hh, r->clients, c);
+        chains_remove(&r->clients, &c->by_session);
         c->id = id;
-        HASH_ADD(hh, r->clients, id, sizeof c->id, c);
-        return c->hh.tbl != NULL ? 0 : -ENOMEM;
+        chains_add(&r->clients, &c->by_session);
 }
 
 void registry_client_remove(struct registry *r, struct client *c)
 {
-        if (c->hh.tbl != NULL)
-                HASH_DELETE(hh, r->clients, c);
+        chains_remove(&r->clients, &c->by_session);
         registry_forget_given_back(c);
         account_remove(c->account, ACCOUNT_SESSIONS);
+        free(c->name);
         free(c);
 }
 
@@ -368,12 +378,18 @@ void registry_grant_remove(struct registry *r, struct grant *g)
 
 void registry_give_back(struct client *c, const struct grant *g, int64_t now_ms)
 {
+        size_t len = strlen(g->label) + 1;
+
         registry_forget_given_back(c);
-        c->given_back = (struct given_back){.label = strdup(g->label), .key = g->key, .mode = g->mode, .since_ms = g->since_ms, .at_ms = now_ms};
+        c->given_back = malloc(sizeof *c->given_back + len);
+        if (c->given_back == NULL)
+                return;
+        *c->given_back = (struct given_back){.key = g->key, .mode = g->mode, .since_ms = g->since_ms, .at_ms = now_ms};
+        memcpy(c->given_back->label, g->label, len);
 }
 
 void registry_forget_given_back(struct client *c)
 {
-        free(c->given_back.label);
-        c->given_back.label = NULL;
+        free(c->given_back);
+        c->given_back = NULL;
 }

@@ -22,43 +22,54 @@ TAILQ_HEAD(kept_list, kept);
 
 /* A lock on a passed descriptor that was no use, its file having been replaced: whose place in the queue a request for the new file may take. */
 struct given_back {
-        char *label;                    /* NULL: none */
         struct table_key key;
         enum table_mode mode;
         int64_t since_ms;               /* when it had been asked for */
         int64_t at_ms;                  /* when it was given back */
+        char label[];
 };
 
+/* Of one who watches. */
+struct watching {
+        size_t count;                   /* of its watches */
+        uint64_t last_event;            /* number of the event it was told last */
+        uint64_t events_dropped;        /* as it does not read; not told yet */
+};
+
+/* Received, not yet claimed: a ring. TRANSPORT_FD_HOLE: lost on the way. */
+struct fd_ring {
+        size_t first;                   /* the oldest */
+        int fds[PL_FDS_UNCLAIMED_MAX];
+};
+
+/* There may be ten thousand of them, most of them idle: what few of them have stands beside, and is there while they have it. */
 struct client {
         uint64_t id;                    /* the session's id on the wire and in the table */
         struct session *session;        /* where its bytes go */
         struct peer peer;
         struct account *account;        /* NULL: it counts for nobody */
         int64_t command_at_ms;          /* when the command of `peer` was looked up last; 0: not yet, or when it connected */
-        bool spoke, concurrent;
         uint64_t claimed_parent;        /* it has said that this is its parent; 0: none */
         struct client *parent;          /* that one; NULL: not there, or another user's */
         LIST_HEAD(, client) children;
         LIST_ENTRY(client) of_parent;   /* of its parent's children, or of the orphans if it has a claimed_parent alone */
+        bool spoke, concurrent;
         bool held_up;                   /* a path of an earlier request is being looked up off the loop: later ones wait in `deferred` */
         bool releasing;                 /* nothing is looked up any more, but not all that was deferred is carried out yet */
         bool gone;                      /* nobody reads its replies */
+        bool ending;                    /* its session is over, but for its locks */
         struct kept *looked_up;         /* that one, if it is an unlock, a list or a watch */
         struct kept *list_waits;        /* a list that waits for a look at outsiders */
         struct kept_list deferred;      /* by age */
-        size_t deferred_count, deferred_fds;
         LIST_ENTRY(client) deferring;   /* of those that have deferred ones */
-        char name[PL_CLIENT_BYTES_MAX + 1]; /* as it said in hello; "" if it did not */
-        int *fds;                       /* PL_FDS_UNCLAIMED_MAX of them: received, not yet claimed; oldest at fd_first, a ring. TRANSPORT_FD_HOLE: lost on
-                                           the way. NULL while there is none, as most of the time */
-        size_t fd_first, fd_count;
+        char *name;                     /* as it said in hello; NULL if it did not */
+        struct fd_ring *fds;            /* NULL while there is none */
         struct request *waiting;        /* list of all that wait, those without id too */
         struct grant *grants;           /* list of what it holds */
-        struct given_back given_back;   /* its last one, until its next lock request */
-        size_t request_count, grant_count, watch_count;
-        uint64_t last_event;            /* number of the event it was told last */
-        uint64_t events_dropped;        /* it watches, but does not read; not told yet */
-        UT_hash_handle hh;
+        struct given_back *given_back;  /* its last one, until its next lock request; NULL: none */
+        uint32_t fd_count, deferred_count, deferred_fds, request_count, grant_count;
+        struct watching *watching;      /* NULL: it does not */
+        struct link by_session;
 };
 
 /* All that one user holds and waits for in one file. Exists as long as there is any of it. */
@@ -110,12 +121,13 @@ struct request {
         char label[];                   /* "" when none was given */
 };
 
-/* A lock held, under the name it was asked for. */
+/* A lock held, under the name it was asked for. What a look for it compares stands together: of 100,000 none is in the processor's cache. */
 struct grant {
+        struct link by_lock, by_label;
         table_id lock;
+        struct client *client;
         struct table_key key;
         uint64_t bearer;                /* that it was granted on */
-        struct client *client;
         uint64_t token;
         int64_t since_ms;               /* when it was asked for */
         int32_t handle;
@@ -125,12 +137,11 @@ struct grant {
         LIST_ENTRY(grant) of_stake;
         struct grant *prev, *next;      /* of its client */
         struct grant *same_older, *same_newer;  /* with the same label, session and handle */
-        struct link by_lock, by_label;
         char label[];                   /* "" when none was given */
 };
 
 struct registry {
-        struct client *clients;         /* by id */
+        struct chains clients;          /* by id */
         struct chains requests;         /* by cookie */
         struct chains ids;              /* of requests that have one, by client and JSON-RPC id */
         struct request *oldest, *newest;
@@ -147,10 +158,11 @@ bool registry_init(struct registry *r);
 void registry_clear(struct registry *r);
 
 struct client *registry_client(const struct registry *r, uint64_t id);
+size_t registry_clients(const struct registry *r);
 /* NULL when out of memory. `account` has this session counted already, until it is removed. */
 struct client *registry_client_add(struct registry *r, uint64_t id, struct session *session, const struct peer *peer, struct account *account);
-/* It has neither requests nor grants yet. -ENOMEM: nobody finds it any more, and it must go. */
-int registry_client_rename(struct registry *r, struct client *c, uint64_t id);
+/* It has neither requests nor grants yet. */
+void registry_client_rename(struct registry *r, struct client *c, uint64_t id);
 /* Its requests and grants must be gone. Closes nothing: its descriptors were taken out before. */
 void registry_client_remove(struct registry *r, struct client *c);
 

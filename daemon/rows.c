@@ -45,7 +45,7 @@ void rows_peer(const struct listing *l, struct pl_writer *w, const struct client
         pl_write_integer(w, "pid", c != NULL ? c->peer.pid : 0);
         pl_write_integer(w, "uid", c != NULL ? c->peer.uid : -1);
         pl_write_string(w, "command", c != NULL ? peer_command(&c->peer) : "");
-        if (c != NULL && c->name[0] != '\0' && sight_owns(l->registry, viewer, c))
+        if (c != NULL && c->name != NULL && sight_owns(l->registry, viewer, c))
                 pl_write_string(w, "client", c->name);
 }
 

@@ -103,7 +103,7 @@ static void on_accepted(void *arg, int fd)
                 transport_refuse(fd, "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":6,\"message\":\"this daemon serves another user\",\"data\":{\"name\":\"DENIED\"}}}\n");
                 return;
         }
-        session = session_create(&s->group, fd, &peer, on_over, s, &why);
+        session = session_create(&s->group, fd, &peer, &why);
         if (session == NULL) {
                 log_refusal(s, &peer, "refused", why);
                 return;
@@ -126,6 +126,8 @@ struct server *server_create(uv_loop_t *loop, int fd, struct dispatch *dispatch,
         s->options = *options;
         LIST_INIT(&s->sessions);
         s->group.dispatch = dispatch;
+        s->group.over = on_over;
+        s->group.arg = s;
         s->group.transports = transport_group_create(loop);
         s->group.turns = turns_create(loop);
         if (s->group.transports != NULL && s->group.turns != NULL)

@@ -9,6 +9,7 @@
 #include "frame.h"
 #include "log.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <uv.h>
@@ -25,8 +26,11 @@ bool session_clogged(const struct session *s)
 
 static void tell_backlog(struct session *s)
 {
-        size_t unsent = transport_unsent(s->transport);
+        size_t unsent;
 
+        if (s->account == NULL)
+                return;
+        unsent = transport_unsent(s->transport);
         account_backlog(s->account, s->backlog, unsent);
         s->backlog = unsent;
 }
@@ -51,6 +55,8 @@ static bool consume_line(struct session *s)
         char *line;
         size_t len;
 
+        if (s->frame == NULL)
+                return false;
         switch (pl_frame_next(s->frame, &line, &len)) {
         case PL_FRAME_NONE:
                 return false;
@@ -69,7 +75,7 @@ static bool consume_line(struct session *s)
 static void consume(struct session *s)
 {
         while (!must_pause(s)) {
-                if (!pl_frame_is_empty(s->frame) && !session_take_share(s)) {
+                if (s->frame != NULL && !pl_frame_is_empty(s->frame) && !session_take_share(s)) {
                         transport_skip(s->transport, true);
                         turns_next(s->group->turns, &s->turn);
                         return;
@@ -83,70 +89,84 @@ static void consume(struct session *s)
         }
 }
 
-/*
- * A buffer for reading is large, and a session needs it for a moment only: from the read to its last whole line. So there is one that all of them use in
- * turn, and those with half a line, or with more than their share, have their own.
- */
-static void lend_buffer(struct session *s)
+static void free_frame(struct pl_frame *frame)
 {
-        struct session_group *g = s->group;
-
-        if (s->frame->data != NULL || g->spare == NULL)
-                return;
-        pl_frame_lend_buffer(s->frame, g->spare, g->spare_bytes);
-        g->spare = NULL;
+        if (frame != NULL)
+                pl_frame_clear(frame);
+        free(frame);
 }
 
-static void return_buffer(struct session *s)
+/*
+ * A frame and its buffer are large, and a session needs them for a moment only: from the read to its last whole line. So there is one that all of them use
+ * in turn, and those with half a line, or with more than their share, have their own. False: no memory.
+ */
+static bool take_frame(struct session *s)
 {
         struct session_group *g = s->group;
-        size_t bytes;
-        char *data;
 
-        if (s->frame->data == NULL || !pl_frame_is_empty(s->frame))
+        if (s->frame != NULL)
+                return true;
+        s->frame = g->spare;
+        g->spare = NULL;
+        if (s->frame == NULL && (s->frame = malloc(sizeof *s->frame)) != NULL)
+                pl_frame_init(s->frame, PL_LINE_MAX);
+        return s->frame != NULL;
+}
+
+static void return_frame(struct session *s)
+{
+        struct pl_frame *frame = s->frame;
+        struct session_group *g = s->group;
+
+        if (frame == NULL || !pl_frame_is_empty(frame) || frame->discarding)
                 return;
-        data = pl_frame_take_buffer(s->frame, &bytes);
-        if (g->spare != NULL || bytes > 2 * READ_BYTES) {
-                free(data);
-                return;
-        }
-        g->spare = data;
-        g->spare_bytes = bytes;
+        s->frame = NULL;
+        if (g->spare == NULL && frame->cap <= 2 * READ_BYTES)
+                g->spare = frame;
+        else
+                free_frame(frame);
 }
 
 void session_group_clear(struct session_group *group)
 {
-        free(group->spare);
+        free_frame(group->spare);
         group->spare = NULL;
 }
 
 static void carry_out(struct session *s)
 {
         consume(s);
-        return_buffer(s);
+        return_frame(s);
 }
 
 static size_t on_room(void *arg, char **out)
 {
         struct session *s = arg;
 
-        lend_buffer(s);
-        return pl_frame_reserve(s->frame, READ_BYTES, out);
+        return take_frame(s) ? pl_frame_reserve(s->frame, READ_BYTES, out) : 0;
 }
 
-static void close_client(struct session *s)
+/* What is unsent goes with the transport. */
+static void forget_backlog(struct session *s)
 {
-        account_backlog(s->account, s->backlog, 0);     /* what is unsent goes with the transport, at once */
-        s->account = NULL;
-        dispatch_close(s->group->dispatch, s->client);
-        s->client = NULL;
+        account_backlog(s->account, s->backlog, 0);
+        s->backlog = 0;
 }
 
+/* Begin, or go on in the next turn: the locks that it has are given back in shares. Nothing is read or sent meanwhile. */
 static void end(struct session *s)
 {
         turns_remove(s->group->turns, &s->turn);
-        close_client(s);
-        s->over(s->arg, s);
+        transport_reading(s->transport, false);
+        s->broken = true;
+        forget_backlog(s);
+        if (!dispatch_end(s->group->dispatch, s->client)) {
+                turns_next(s->group->turns, &s->turn);
+                return;
+        }
+        s->account = NULL;
+        s->client = NULL;
+        s->group->over(s->group->arg, s);
 }
 
 void session_fail(struct session *s, const char *reason)
@@ -222,9 +242,9 @@ static void on_gone(void *arg)
                 finish(s);
 }
 
-static void on_turn(void *arg)
+static void on_turn(struct turn *turn)
 {
-        struct session *s = arg;
+        struct session *s = (struct session *)((char *)turn - offsetof(struct session, turn));
 
         transport_skip(s->transport, false);
         if (s->broken) {
@@ -286,23 +306,15 @@ static void refuse(int fd, const char *limit)
 static const struct transport_events events = {
         .take = on_take, .held_back = on_held_back, .room = on_room, .received = on_received, .ended = on_ended, .gone = on_gone, .drained = on_drained};
 
-struct session *session_create(struct session_group *group, int fd, struct peer *peer, void (*over)(void *arg, struct session *s), void *arg,
-                               const char **text)
+struct session *session_create(struct session_group *group, int fd, struct peer *peer, const char **text)
 {
         struct session *s = calloc(1, sizeof *s);
 
         *text = "memory";
         if (s == NULL)
                 goto fail;
-        s->frame = malloc(sizeof *s->frame);
-        if (s->frame == NULL)
-                goto fail;
-        pl_frame_init(s->frame, PL_LINE_MAX);
         s->group = group;
         s->turn.run = on_turn;
-        s->turn.arg = s;
-        s->over = over;
-        s->arg = arg;
         s->client = dispatch_open(group->dispatch, s, peer, text);
         if (s->client == NULL)
                 goto fail;
@@ -318,10 +330,6 @@ fail:
         refuse(fd, *text);
 fail_closed:
         peer->connection = -1;
-        if (s != NULL && s->frame != NULL) {
-                pl_frame_clear(s->frame);
-                free(s->frame);
-        }
         free(s);
         return NULL;
 }
@@ -329,12 +337,13 @@ fail_closed:
 void session_destroy(struct session *s)
 {
         turns_remove(s->group->turns, &s->turn);
-        if (s->client != NULL)
-                close_client(s);
+        if (s->client != NULL) {
+                forget_backlog(s);
+                dispatch_close(s->group->dispatch, s->client);
+        }
         transport_flush(s->transport);
         transport_destroy(s->transport);
-        pl_frame_clear(s->frame);
-        free(s->frame);
+        free_frame(s->frame);
         free(s);
 }
 

@@ -13,8 +13,9 @@ struct session_group {
         struct transport_group *transports;
         struct dispatch *dispatch;
         struct turns *turns;
-        char *spare;                    /* a buffer for reading that no session needs now; NULL: none */
-        size_t spare_bytes;
+        void (*over)(void *arg, struct session *s);     /* a connection has ended: once for each; the session is freed after it */
+        void *arg;
+        struct pl_frame *spare;         /* that no session needs now; NULL: none */
 };
 
 void session_group_clear(struct session_group *group);
@@ -25,9 +26,7 @@ struct session {
         struct client *client;          /* NULL once it is over */
         struct account *account;        /* of its user, while there is a client; NULL: none */
         size_t backlog;                 /* unsent bytes, as last told to it */
-        struct pl_frame *frame;
-        void (*over)(void *arg, struct session *s);
-        void *arg;
+        struct pl_frame *frame;         /* NULL: nothing has been read that is not carried out */
         struct turn turn;
         struct share share;
         uint64_t held_back_until_ms;    /* a descriptor is held back until then; then it is dropped, and so are others. 0: none is */
@@ -37,12 +36,8 @@ struct session {
         LIST_ENTRY(session) entry;      /* the server's */
 };
 
-/*
- * Serve the connected descriptor `fd` (taken over). `over` is called once when the connection has ended; the session is freed after it.
- * NULL when it cannot be served: *text says why ("sessions", "memory"); fd is closed.
- */
-struct session *session_create(struct session_group *group, int fd, struct peer *peer, void (*over)(void *arg, struct session *s), void *arg,
-                               const char **text);
+/* Serve the connected descriptor `fd` (taken over). NULL when it cannot be served: *text says why ("sessions", "memory"); fd is closed. */
+struct session *session_create(struct session_group *group, int fd, struct peer *peer, const char **text);
 void session_destroy(struct session *s);
 
 /* For dispatch: queue a reply. If it cannot be queued the session ends: its client would wait for ever. */

@@ -14,7 +14,7 @@ struct turns {
         uv_prepare_t prepare;           /* before the loop looks for what has come: new shares for that too */
         uv_idle_t idle;                 /* runs while somebody waits for the next turn: then the loop does not sleep */
         uv_timer_t timer;               /* for the first parked */
-        uint64_t number;
+        uint32_t number;                /* of this turn; one that comes again after four thousand millions of others harms nobody */
         struct turn_queue next, parked;
         int handles;
 };
@@ -34,7 +34,7 @@ static void on_idle(uv_idle_t *idle)
         TAILQ_INSERT_TAIL(&t->next, &marker, entry);
         while ((turn = TAILQ_FIRST(&t->next)) != &marker) {
                 turns_remove(t, turn);
-                turn->run(turn->arg);
+                turn->run(turn);
         }
         TAILQ_REMOVE(&t->next, &marker, entry);
         if (TAILQ_EMPTY(&t->next))

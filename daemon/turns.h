@@ -13,10 +13,9 @@ typedef struct uv_loop_s uv_loop_t;
 
 struct turns;
 
-/* Embedded in its owner's struct; zeroed but for `run` and `arg`. */
+/* Embedded in its owner's struct; zeroed but for `run`. */
 struct turn {
-        void (*run)(void *arg);         /* on the loop; may put itself in again */
-        void *arg;
+        void (*run)(struct turn *turn); /* on the loop; may put itself in again */
         enum { TURN_NONE, TURN_NEXT, TURN_PARKED } state;
         uint64_t until_ms;
         TAILQ_ENTRY(turn) entry;
@@ -37,8 +36,8 @@ uint64_t turns_now(const struct turns *t);
 
 /* ---- what one share is ---- */
 struct share {
-        uint64_t number;        /* of the turn it is for */
         uint64_t began_ns;
+        uint32_t number;        /* of the turn it is for */
         unsigned count;
 };
 /* One more piece of work; false when this turn's share, or so many shares, are used up. */

@@ -45,7 +45,10 @@ static void add(struct dispatch *d, struct client *c, const struct pl_request *r
         const char *path = r->watch.path != NULL ? r->watch.path : "";
         struct watcher *w = calloc(1, sizeof *w + strlen(path) + 1);
 
-        if (w == NULL) {
+        if (c->watching == NULL)
+                c->watching = calloc(1, sizeof *c->watching);
+        if (w == NULL || c->watching == NULL) {
+                free(w);
                 dispatch_refuse_for_memory(d, c, &r->id);
                 return;
         }
@@ -57,7 +60,7 @@ static void add(struct dispatch *d, struct client *c, const struct pl_request *r
         if (w->has_key)
                 w->key = *key;
         LIST_INSERT_HEAD(&d->watchers, w, entry);
-        c->watch_count++;
+        c->watching->count++;
         account_add(c->account, ACCOUNT_WATCHES);
         dispatch_answer_empty(d, c, &r->id);
 }
@@ -71,7 +74,7 @@ void watch_begin(struct dispatch *d, struct client *c, struct incoming *in)
 {
         const struct pl_request *r = &in->request;
 
-        if (c->watch_count >= PL_WATCHES_PER_SESSION_MAX)
+        if (c->watching != NULL && c->watching->count >= PL_WATCHES_PER_SESSION_MAX)
                 dispatch_refuse_limit(d, c, &r->id, "watches_per_session", "this session watches too much");
         else if (account_full(c->account, ACCOUNT_WATCHES))
                 dispatch_refuse_limit(d, c, &r->id, "watches_per_uid", "this user's sessions watch too much");
@@ -85,7 +88,7 @@ void watch_end(struct dispatch *d, struct client *c)
 {
         struct watcher *w, *next;
 
-        for (w = c->watch_count > 0 ? LIST_FIRST(&d->watchers) : NULL; w != NULL; w = next) {
+        for (w = c->watching != NULL ? LIST_FIRST(&d->watchers) : NULL; w != NULL; w = next) {
                 next = LIST_NEXT(w, entry);
                 if (w->client != c)
                         continue;
@@ -93,7 +96,8 @@ void watch_end(struct dispatch *d, struct client *c)
                 account_remove(c->account, ACCOUNT_WATCHES);
                 free(w);
         }
-        c->watch_count = 0;
+        free(c->watching);
+        c->watching = NULL;
 }
 
 static bool wants(const struct dispatch *d, const struct watcher *w, const struct happening *h)
@@ -116,11 +120,11 @@ static void say_overflow(struct dispatch *d, struct client *c)
 
         pl_notification_begin(&out, &d->out, "event");
         pl_write_string(&out, "event", "overflow");
-        pl_write_integer(&out, "dropped", (int64_t)c->events_dropped);
+        pl_write_integer(&out, "dropped", (int64_t)c->watching->events_dropped);
         pl_write_integer(&out, "time_ms", wall_ms());
         pl_reply_end(&out);
         dispatch_flush(d, c, true);
-        c->events_dropped = 0;
+        c->watching->events_dropped = 0;
 }
 
 /* False: it does not read, and goes without the event. */
@@ -130,7 +134,7 @@ static bool has_room(struct dispatch *d, struct client *c)
                 dispatch_wake_at(d, engine_now(d->engine) + RETRY_MS);
                 return false;
         }
-        if (c->events_dropped > 0)
+        if (c->watching->events_dropped > 0)
                 say_overflow(d, c);
         return true;
 }
@@ -170,18 +174,18 @@ static void tell(struct dispatch *d, struct happening *h)
 
         d->events++;
         LIST_FOREACH(w, &d->watchers, entry) {
-                if (w->client->last_event == d->events)
+                if (w->client->watching->last_event == d->events)
                         continue;
                 /* In a user's daemon all see the same. */
                 if (h->path == NULL || d->registry.everybody)
                         set_path(d, w, h, path, sizeof path);
                 if (!wants(d, w, h))
                         continue;
-                w->client->last_event = d->events;
+                w->client->watching->last_event = d->events;
                 if (has_room(d, w->client))
                         say(d, w, h);
                 else
-                        w->client->events_dropped++;
+                        w->client->watching->events_dropped++;
         }
 }
 
@@ -212,7 +216,7 @@ void watch_tick(struct dispatch *d)
         struct watcher *w;
 
         LIST_FOREACH(w, &d->watchers, entry) {
-                if (w->client->events_dropped > 0)
+                if (w->client->watching->events_dropped > 0)
                         (void)has_room(d, w->client);
         }
 }

@@ -81,19 +81,3 @@ bool pl_frame_is_empty(const struct pl_frame *f)
 {
         return f->start == f->end;
 }
-
-char *pl_frame_take_buffer(struct pl_frame *f, size_t *cap)
-{
-        char *data = f->data;
-
-        *cap = f->cap;
-        f->data = NULL;
-        f->start = f->end = f->cap = f->scanned = 0;    /* but a line that is too long still is */
-        return data;
-}
-
-void pl_frame_lend_buffer(struct pl_frame *f, char *data, size_t cap)
-{
-        f->data = data;
-        f->cap = cap;
-}

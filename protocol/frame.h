@@ -33,10 +33,6 @@ void pl_frame_commit(struct pl_frame *f, size_t len);
 /* Next whole line, without LF (a CR before it is part of the line) and NUL-terminated in place; valid until the next reserve. */
 enum pl_frame_result pl_frame_next(struct pl_frame *f, char **line, size_t *len);
 
-/* Its buffer, once nothing is left in it: taken away (to be freed, or lent to another), or lent. A frame without one makes its own. */
-char *pl_frame_take_buffer(struct pl_frame *f, size_t *cap);
-void pl_frame_lend_buffer(struct pl_frame *f, char *data, size_t cap);
-
 /* Nothing is left, not even part of a line. */
 bool pl_frame_is_empty(const struct pl_frame *f);
 

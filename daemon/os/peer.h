@@ -5,7 +5,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Linux itself keeps no more than 15 bytes of a name; Windows tells the file's. */
+#ifdef _WIN32
 #define PEER_COMMAND_BYTES 64
+#else
+#define PEER_COMMAND_BYTES 16
+#endif
 
 struct peer {
         int64_t pid;            /* 0: unknown (another pid namespace) */

@@ -98,11 +98,19 @@ bool table_walk(const struct table *t, uint64_t *cursor, struct table_key *key)
         return false;
 }
 
+/* The one looked at last, or found. */
+static const struct resource *look_at(const struct table *t, const struct resource *last, struct table_key key)
+{
+        if (last != NULL && last->key.inode == key.inode && last->key.device == key.device)
+                return last;
+        return store_find_resource(t, key);
+}
+
 /* The cursors are a memory of the last look, no part of the table's state. */
 bool table_holder_at(const struct table *table, struct table_key key, size_t i, struct table_holder *out)
 {
         struct table *t = (struct table *)table;
-        const struct resource *r = store_find_resource(t, key);
+        const struct resource *r = look_at(t, t->holder_cursor.resource, key);
         const struct holder *h;
         size_t at = 0;
 
@@ -125,7 +133,7 @@ bool table_holder_at(const struct table *table, struct table_key key, size_t i, 
 bool table_waiter_at(const struct table *table, struct table_key key, size_t i, struct table_waiter *out)
 {
         struct table *t = (struct table *)table;
-        const struct resource *r = store_find_resource(t, key);
+        const struct resource *r = look_at(t, t->waiter_cursor.resource, key);
         const struct request *q;
         size_t at = 0;
 

@@ -394,7 +394,7 @@ static void session_end(struct table *t, const struct table_event *ev)
                 touch(&touched, q->resource);
                 queue_answer(t, q, OUT_CANCELLED, 0);
         }
-        for (h = LIST_FIRST(&s->holders); h != NULL; h = next_holder) {
+        for (h = ev->locks_stay ? NULL : LIST_FIRST(&s->holders); h != NULL; h = next_holder) {
                 next_holder = LIST_NEXT(h, of_session);
                 touch(&touched, h->resource);
                 /* A passed description is only closed: a child that inherited it keeps the lock, as with flock(1). */

@@ -46,7 +46,8 @@ enum table_event_kind {
         EV_BREAK_LOCK,  /* a lock id is taken away from whoever holds it, and a passed description's from all who hold by it: FX_LOST for each, a waiting
                            upgrade replies OUT_LOST, nothing is left in the kernel. By path only that owner has it no more */
         EV_CANCEL,      /* a waiting request (by its table id) is withdrawn: replies OUT_CANCELLED */
-        EV_SESSION_END, /* all requests and locks of a session go; its requests get a REPLY OUT_CANCELLED too */
+        EV_SESSION_END, /* all requests and locks of a session go; its requests get a REPLY OUT_CANCELLED too. With `locks_stay` it is over but for its locks:
+                           they go by EV_UNLOCK, and what is left of it by another EV_SESSION_END */
         EV_OS_DONE,     /* the answer to one OS_LOCK */
         EV_TIMER        /* time has passed; when more than TABLE_TIMEOUTS_MAX are due, table_next_deadline() stays in the past and another one is to come soon */
 };
@@ -67,6 +68,8 @@ struct table_event {
         /* EV_SESSION */
         uint64_t parent;                /* a session that lives and waits for the end of this one; 0: none */
         bool concurrent;                /* it does other things while it waits: no wait of it is part of a deadlock */
+        /* EV_SESSION_END */
+        bool locks_stay;
         /* EV_LOCK */
         uint64_t cookie;                /* the caller's, echoed in the REPLY */
         struct table_key key;

@@ -354,18 +354,38 @@ static void forget_session(uint64_t session)
         }
 }
 
+/* Those who wait are served in between. */
+static void leave_one_by_one(uint64_t session)
+{
+        size_t i;
+
+        for (i = 0; i < w.hold_count; i++) {
+                struct table_event ev = {.kind = EV_UNLOCK, .session = session, .lock = w.holds[i].lock, .close_only = true};
+
+                if (!w.holds[i].live || w.holds[i].session != session)
+                        continue;
+                leave_behind(&w.holds[i]);
+                step(&ev);
+        }
+}
+
 void end_session(uint64_t session)
 {
-        struct table_event ev = {.kind = EV_SESSION_END, .session = session};
+        struct table_event ev = {.kind = EV_SESSION_END, .session = session, .locks_stay = chance(50)};
         size_t i;
 
         for (i = 0; i < w.wish_count; i++)
                 if (w.wishes[i].live && w.wishes[i].session == session)
                         w.wishes[i].cancelled = true;
+        forget_session(session);
+        if (ev.locks_stay) {
+                step(&ev);
+                leave_one_by_one(session);
+                ev.locks_stay = false;
+        }
         for (i = 0; i < w.hold_count; i++)
                 if (w.holds[i].live && w.holds[i].session == session)
                         leave_behind(&w.holds[i]);
-        forget_session(session);
         step(&ev);
         for (i = 0; i < w.wish_count; i++)
                 check(!w.wishes[i].live || w.wishes[i].session != session, "a request outlived its session");

@@ -24,7 +24,8 @@ struct transport {
 
 static struct transport peer_side;
 static struct client *const a_client = (struct client *)&peer_side;
-static size_t lines, closed;
+static size_t lines, long_lines, closed;
+static int shares_to_end;
 static bool slow, replies;
 static struct session *serving;
 
@@ -113,6 +114,17 @@ void dispatch_close(struct dispatch *d, struct client *c)
         closed++;
 }
 
+bool dispatch_end(struct dispatch *d, struct client *c)
+{
+        (void)d;
+        assert_ptr_equal(c, a_client);
+        assert_int_equal(closed, 0);
+        if (--shares_to_end > 0)
+                return false;
+        closed++;
+        return true;
+}
+
 void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_t len)
 {
         uint64_t until = uv_hrtime() + 2000000;
@@ -138,6 +150,7 @@ void dispatch_long_line(struct dispatch *d, struct client *c)
 {
         (void)d;
         (void)c;
+        long_lines++;
 }
 
 bool dispatch_is_full(const struct client *c)
@@ -196,11 +209,14 @@ static int set_up(void **state)
         struct peer peer = {.pid = 1};
         const char *why;
 
-        lines = closed = 0;
+        lines = long_lines = closed = 0;
+        shares_to_end = 1;
         slow = replies = false;
         uv_loop_init(&f->loop);
         f->group.turns = turns_create(&f->loop);
-        f->session = session_create(&f->group, 0, &peer, on_over, f, &why);
+        f->group.over = on_over;
+        f->group.arg = f;
+        f->session = session_create(&f->group, 0, &peer, &why);
         *state = f;
         return f->session == NULL;
 }
@@ -311,6 +327,60 @@ static void a_hang_up_with_nothing_left_ends_it_at_once(void **state)
         assert_int_equal(f->over, 1);
 }
 
+static void an_end_that_takes_several_shares_goes_on_in_the_next_turns(void **state)
+{
+        struct fixture *f = *state;
+
+        shares_to_end = 3;
+        receive_lines(1);
+        peer_side.events->gone(peer_side.arg);
+        session_send(f->session, "too late", 8);
+        turn(f);
+        assert_int_equal(f->over, 0);
+        turn(f);
+        assert_int_equal(f->over, 1);
+        assert_int_equal(peer_side.sent, 0);
+        assert_false(peer_side.reading);
+}
+
+static void an_end_that_is_not_over_may_be_cut_short(void **state)
+{
+        shares_to_end = 3;
+        peer_side.events->gone(peer_side.arg);
+        turn(*state);
+        assert_int_equal(closed, 0);
+}
+
+/* An idle one costs no more than it must; what has begun to come it remembers. */
+static void only_half_a_line_is_kept(void **state)
+{
+        struct fixture *f = *state;
+
+        assert_null(f->session->frame);
+        receive_lines(2);
+        assert_null(f->session->frame);
+        receive("x");
+        assert_non_null(f->session->frame);
+        receive("\n");
+        assert_null(f->session->frame);
+        assert_int_equal(lines, 3);
+}
+
+static void the_rest_of_a_line_that_is_too_long_is_no_line(void **state)
+{
+        static char part[16384];
+        struct fixture *f = *state;
+        size_t i;
+
+        memset(part, 'x', sizeof part - 1);
+        for (i = 0; i < 6; i++)
+                receive(part);
+        receive("x\nx\n");
+        assert_int_equal(long_lines, 1);
+        assert_int_equal(lines, 1);
+        assert_null(f->session->frame);
+}
+
 #define IN_SESSION(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -322,6 +392,10 @@ int main(void)
                 IN_SESSION(a_reply_that_cannot_be_sent_ends_the_session),
                 IN_SESSION(what_was_sent_before_a_hang_up_is_carried_out_turn_by_turn),
                 IN_SESSION(a_hang_up_with_nothing_left_ends_it_at_once),
+                IN_SESSION(an_end_that_takes_several_shares_goes_on_in_the_next_turns),
+                IN_SESSION(an_end_that_is_not_over_may_be_cut_short),
+                IN_SESSION(only_half_a_line_is_kept),
+                IN_SESSION(the_rest_of_a_line_that_is_too_long_is_no_line),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

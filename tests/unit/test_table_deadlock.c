@@ -166,6 +166,28 @@ static void a_command_asks_for_what_its_parent_holds(void **state)
         trace_expect(t, "C waits for x\n");
 }
 
+/* It is over but for its locks: those who wait for them wait for nobody who waits. */
+static void a_parent_whose_locks_are_given_back_later_waits_no_more(void **state)
+{
+        struct table_event over = {.kind = EV_SESSION_END, .session = 1, .locks_stay = true};
+        struct trace *t = *state;
+
+        trace_lock_file(t, 'A', 'x', EX, FOREVER);
+        trace_lock_file(t, 'C', 'y', EX, FOREVER);
+        trace_introduce(t, 'B', 'A', false);
+        trace_lock_file(t, 'A', 'y', EX, FOREVER);
+        trace_forget(t);
+        trace_submit(t, over);
+        trace_expect(t, "A cancelled\n");
+        trace_lock_file(t, 'B', 'x', EX, FOREVER);
+        trace_lock_file(t, 'C', 'x', SH, AT_ONCE);
+        trace_expect(t, "B waits for x\nC refused\n");
+        trace_unlock_file(t, 'A', 'x');
+        trace_expect(t, "kernel: unlock\nB has EX of x\n");
+        trace_end(t, 'A');
+        trace_expect(t, "");
+}
+
 static void nested_commands_the_wrong_way_round(void **state)
 {
         struct trace *t = *state;
@@ -558,6 +580,7 @@ int main(void)
                 HISTORY(a_concurrent_session_goes_on),
                 HISTORY(those_behind_a_concurrent_one_wait_for_whom_they_wait_themselves),
                 HISTORY(a_command_asks_for_what_its_parent_holds),
+                HISTORY(a_parent_whose_locks_are_given_back_later_waits_no_more),
                 HISTORY(nested_commands_the_wrong_way_round),
                 HISTORY(a_parent_without_anything_is_remembered),
                 HISTORY(a_parent_that_comes_back_after_its_child_closes_a_circle),

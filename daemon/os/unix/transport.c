@@ -22,6 +22,12 @@
 
 const bool transport_passes_descriptors = true;
 
+/* What is to be written. */
+struct outgoing {
+        size_t len, sent, cap;
+        char data[];
+};
+
 struct transport {
         struct transport_group *group;
         STAILQ_ENTRY(transport) of_dirty;
@@ -29,8 +35,7 @@ struct transport {
         const struct transport_events *events;
         void *arg;
         int fd, polled;         /* the events it is polled for now */
-        char *out;
-        size_t out_len, out_sent, out_cap;
+        struct outgoing *out;   /* NULL: nothing, as mostly */
         bool reading, skipping, at_end, dirty, lost, closing;
         bool blocked;           /* the socket took not all that was written */
 };
@@ -40,7 +45,7 @@ struct transport_group {
         uv_prepare_t prepare;
         STAILQ_HEAD(, transport) dirty; /* something to write has come since the last write_all(), or while all is held: in that order */
         bool held;
-        char *spare;                    /* a buffer of OUT_BYTES that no connection needs now; NULL: none */
+        struct outgoing *spare;         /* one of OUT_BYTES that no connection needs now; NULL: none */
 };
 
 static void on_poll(uv_poll_t *poll, int status, int events);
@@ -71,12 +76,26 @@ static void poll_again(struct transport *t)
         uv_poll_start(&t->poll, events, on_poll);
 }
 
+/* It has been written, or nobody reads it. */
+static void drop_outgoing(struct transport *t)
+{
+        struct outgoing *out = t->out;
+
+        t->out = NULL;
+        if (out == NULL || out->cap > OUT_BYTES || t->group->spare != NULL) {
+                free(out);
+                return;
+        }
+        out->len = out->sent = 0;
+        t->group->spare = out;          /* for whoever is next: one that has nothing to send keeps no memory */
+}
+
 static void lose(struct transport *t)
 {
         if (t->lost || t->closing)
                 return;
         t->lost = true;
-        t->out_sent = t->out_len;       /* nobody reads it */
+        drop_outgoing(t);
         t->blocked = false;
         uv_poll_stop(&t->poll);
         t->events->gone(t->arg);
@@ -201,27 +220,22 @@ static void read_some(struct transport *t, bool drain)
 
 static void write_some(struct transport *t)
 {
-        while (t->out_sent < t->out_len) {
-                ssize_t n = send(t->fd, t->out + t->out_sent, t->out_len - t->out_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        struct outgoing *out = t->out;
+
+        while (out->sent < out->len) {
+                ssize_t n = send(t->fd, out->data + out->sent, out->len - out->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
 
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0 && errno != EAGAIN)
-                        t->out_sent = t->out_len;       /* nobody reads it; the hang-up is reported by the poll */
+                        out->sent = out->len;   /* nobody reads it; the hang-up is reported by the poll */
                 if (n < 0)
                         break;
-                t->out_sent += (size_t)n;
+                out->sent += (size_t)n;
         }
-        t->blocked = t->out_sent < t->out_len;
-        if (t->blocked)
-                return;
-        t->out_len = t->out_sent = 0;
-        if (t->out_cap == OUT_BYTES && t->group->spare == NULL)
-                t->group->spare = t->out;       /* for whoever is next: one that has nothing to send keeps no memory */
-        else
-                free(t->out);
-        t->out = NULL;
-        t->out_cap = 0;
+        t->blocked = out->sent < out->len;
+        if (!t->blocked)
+                drop_outgoing(t);
 }
 
 static void write_when_writable(struct transport *t)
@@ -231,7 +245,7 @@ static void write_when_writable(struct transport *t)
                 return;
         }
         write_some(t);
-        if (t->out_len == 0)
+        if (t->out == NULL)
                 t->events->drained(t->arg);
 }
 
@@ -243,10 +257,10 @@ static void write_all(struct transport_group *g)
         while (!g->held && (t = STAILQ_FIRST(&g->dirty)) != NULL) {
                 STAILQ_REMOVE_HEAD(&g->dirty, of_dirty);
                 t->dirty = false;
-                if (t->lost || t->out_len == 0)
+                if (t->out == NULL)
                         continue;
                 write_some(t);
-                if (t->out_len == 0)
+                if (t->out == NULL)
                         t->events->drained(t->arg);
                 poll_again(t);
         }
@@ -265,7 +279,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
                 lose(t);
                 return;
         }
-        if ((events & UV_WRITABLE) != 0 && t->out_len > 0)
+        if ((events & UV_WRITABLE) != 0 && t->out != NULL)
                 write_when_writable(t);
         if (!t->closing && (events & UV_READABLE) != 0 && !t->at_end && !t->skipping)
                 read_some(t, false);
@@ -364,46 +378,59 @@ void transport_destroy(struct transport *t)
         t->fd = -1;
 }
 
+/* Behind what is unsent. False: no memory. */
+static bool make_room(struct transport *t, size_t len)
+{
+        struct outgoing *out = t->out, *grown;
+        size_t cap = OUT_BYTES, used = 0;
+
+        if (out == NULL) {
+                out = t->out = t->group->spare;
+                t->group->spare = NULL;
+        }
+        if (out != NULL && out->sent > out->len / 2) {
+                out->len -= out->sent;
+                memmove(out->data, out->data + out->sent, out->len);
+                out->sent = 0;
+        }
+        if (out != NULL) {
+                cap = out->cap;
+                used = out->len;
+        }
+        if (out != NULL && used + len <= cap)
+                return true;
+        while (cap < used + len)
+                cap *= 2;
+        grown = realloc(out, sizeof *grown + cap);
+        if (grown == NULL)
+                return false;
+        if (out == NULL)
+                grown->len = grown->sent = 0;
+        grown->cap = cap;
+        t->out = grown;
+        return true;
+}
+
 int transport_send(struct transport *t, const char *data, size_t len)
 {
         if (t->closing || t->lost)
                 return 0;
-        if (t->out_sent > t->out_len / 2) {
-                t->out_len -= t->out_sent;
-                memmove(t->out, t->out + t->out_sent, t->out_len);
-                t->out_sent = 0;
-        }
-        if (t->out == NULL && t->group->spare != NULL) {
-                t->out = t->group->spare;
-                t->out_cap = OUT_BYTES;
-                t->group->spare = NULL;
-        }
-        if (t->out_len + len > t->out_cap) {
-                size_t cap = t->out_cap == 0 ? OUT_BYTES : t->out_cap;
-                char *grown;
-
-                while (cap < t->out_len + len)
-                        cap *= 2;
-                grown = realloc(t->out, cap);
-                if (grown == NULL)
-                        return -ENOMEM;
-                t->out = grown;
-                t->out_cap = cap;
-        }
-        memcpy(t->out + t->out_len, data, len);
-        t->out_len += len;
+        if (!make_room(t, len))
+                return -ENOMEM;
+        memcpy(t->out->data + t->out->len, data, len);
+        t->out->len += len;
         mark(t);
         return 0;
 }
 
 size_t transport_unsent(const struct transport *t)
 {
-        return t->out_len - t->out_sent;
+        return t->out != NULL ? t->out->len - t->out->sent : 0;
 }
 
 void transport_flush(struct transport *t)
 {
-        if (!t->closing && !t->lost && t->out_len > 0)
+        if (!t->closing && !t->lost && t->out != NULL)
                 write_some(t);
 }
 

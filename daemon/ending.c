@@ -1,0 +1,110 @@
+/*
+ * The end of a session. It may hold tens of thousands of locks, and giving one back closes a file: that is done in shares (turns.h), as the lines of a session
+ * are. What it waits for ends at once, and so does its being somebody's parent or child: nothing is granted to one who has gone, nor refused because of him.
+ *
+ * Until they are given back its locks are held, by the kernel's word as well. But whoever asks for one of them finds it given back: nobody is refused, or
+ * must wait, for a session that is over.
+ */
+#include "dispatch_internal.h"
+
+#include "log.h"
+
+#include <inttypes.h>
+
+#define LOCKS_PER_PIECE 8       /* of a share: few sessions have more locks than go in one turn */
+
+/* Of passed descriptors the duplicate is only closed: a child that inherited the description keeps the lock, as with flock(1). */
+static void give_back(struct dispatch *d, struct client *c, table_id lock)
+{
+        struct grant *g = registry_grant(&d->registry, lock);
+
+        if (g != NULL)
+                locking_ended(d, g, "released");
+        locking_give_up(d, c, lock, true);
+}
+
+/* All but its locks. */
+static void take_leave(struct dispatch *d, struct client *c)
+{
+        struct table_event ev = {.kind = EV_SESSION_END, .session = c->id, .locks_stay = true};
+        int fd;
+
+        log_event(LOG_DEBUG, "session_closed", "session=%" PRIu64 " locks=%" PRIu32 " waiting=%" PRIu32, c->id, c->grant_count, c->request_count);
+        c->ending = true;
+        d->ending++;
+        while (locking_claim(c, &fd))
+                files_discard(d->files, c->account, fd);
+        deferred_close(d, c);
+        watch_end(d, c);
+        hello_close(d, c);
+        while (c->waiting != NULL) {
+                watch_request(d, c->waiting, "cancelled", NULL);
+                locking_forget(d, c->waiting);
+        }
+        if (c->grants != NULL)
+                engine_submit(d->engine, &ev);
+}
+
+/* What is left: a lock, perhaps, of which its client has not heard yet. */
+static void forget(struct dispatch *d, struct client *c)
+{
+        struct table_event ev = {.kind = EV_SESSION_END, .session = c->id};
+
+        engine_submit(d->engine, &ev);
+        registry_client_remove(&d->registry, c);
+        d->ending--;
+}
+
+bool dispatch_end(struct dispatch *d, struct client *c)
+{
+        int n;
+
+        if (!c->ending)
+                take_leave(d, c);
+        while (c->grants != NULL) {
+                if (!d->hooks.take_share(c->session))
+                        return false;
+                for (n = 0; n < LOCKS_PER_PIECE && c->grants != NULL; n++)
+                        give_back(d, c, c->grants->lock);
+        }
+        forget(d, c);
+        return true;
+}
+
+void dispatch_close(struct dispatch *d, struct client *c)
+{
+        if (!c->ending)
+                take_leave(d, c);
+        while (c->grants != NULL)
+                give_back(d, c, c->grants->lock);
+        forget(d, c);
+}
+
+void ending_gives_way(struct dispatch *d, struct table_key key)
+{
+        const struct table *t = engine_table(d->engine);
+        struct table_holder h;
+        struct client *c;
+        size_t i = 0;
+
+        while (d->ending > 0 && table_holder_at(t, key, i, &h)) {
+                c = registry_client(&d->registry, h.session);
+                if (c != NULL && c->ending)
+                        give_back(d, c, h.lock);        /* the next one has its place */
+                else
+                        i++;
+        }
+}
+
+size_t ending_path_locks(const struct dispatch *d)
+{
+        const struct grant *g;
+        const struct link *l;
+        size_t i, count = 0;
+
+        if (d->ending == 0)
+                return 0;
+        CHAINS_FOREACH(g, &d->registry.grants, i, l, struct grant, by_lock)
+                count += g->by_path && g->client->ending;
+        return count;
+}
