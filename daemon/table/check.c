@@ -46,7 +46,7 @@ static const char *check_queue(const struct table *t, const struct resource *r)
                 if (q->nonblock && (r->op == NULL || (r->op->op_waits && !r->op->op_cancelled)))
                         return "one that may not wait waits for more than the end of an operation";
                 /* With groups the one that was between them may have left. */
-                if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms && before->group == 0 && q->group == 0)
+                if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms && before->records->group == 0 && q->records->group == 0)
                         return "an older request stands behind a younger one";
                 if (q->deadline_ms <= t->now_ms && !t->late)
                         return "a deadline has passed and nobody was told";
@@ -202,7 +202,7 @@ const char *table_check(const struct table *t)
                 held += b->holders;
         }
         for (i = 1; i <= t->heap_count; i++) {
-                if (t->heap[i]->heap_index != i || (i > 1 && request_due(t->heap[i / 2]) > request_due(t->heap[i])))
+                if (t->heap[i].request->due_index != i || (i > 1 && t->heap[i / 2].at_ms > t->heap[i].at_ms))
                         return "the heap of deadlines is out of order";
         }
         if (bearing != 0 || held != locks)
@@ -211,6 +211,8 @@ const char *table_check(const struct table *t)
                 return "a lock cannot be found by its id";
         if (t->owners.members != locks)
                 return "a lock cannot be found by its owner";
+        if (t->resource_pool.used != resources || t->holder_pool.used != locks || t->bearer_pool.used != t->bearers.members)
+                return "a record is in use that nobody knows";
         if (resources != t->counts.resources || locks != t->counts.locks || waiting != t->counts.waiting)
                 return "a gauge differs from what it counts";
         return NULL;

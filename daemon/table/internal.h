@@ -1,4 +1,4 @@
-/* The table's inside: what its files share. store.c keeps the records (slots.c, chains.c and deadlines.c find them), queue.c decides who is next, waitgraph.c who would
+/* The table's inside: what its files share. store.c keeps the records (pool.c has their memory; pool.c, chains.c and deadlines.c find them), queue.c decides who is next, waitgraph.c who would
  * wait for ever, reclaim.c what was held before, step.c is the door, look.c and check.c only look. */
 #ifndef TABLE_INTERNAL_H
 #define TABLE_INTERNAL_H
@@ -6,6 +6,7 @@
 #include "table.h"
 
 #include "chains.h"
+#include "pool.h"
 #include "zeroed.h"
 
 #include <sys/queue.h>
@@ -48,23 +49,19 @@ struct holder {
 
 enum request_state { REQUEST_WAITING, REQUEST_GHOST /* answered, but its OS operation is not */ };
 
-struct request {
-        table_id id;
+struct request {                                /* its id is its pool's */
         struct resource *resource;
         struct bearer *bearer;
         struct session_records *records;        /* of its session */
-        uint64_t place;                         /* of its owner: the resource's slot or, of a passed description, the bearer's id. It may be gone before the request */
-        uint64_t cookie, group;
+        uint64_t cookie;
         int64_t since_ms, deadline_ms;
         struct holder *upgrade;                 /* holds SH by this and wants EX; NULL for others */
-        struct holder *reserve;                 /* the record of its grant to be, allocated beforehand */
         uint64_t entered;                       /* grows: the newest request of a circle has the largest */
-        uint64_t swept[2];                      /* searches of the wait-for graph that were here; see waitgraph.c */
-        int64_t retry_ms;                       /* an upgrade blocked by outsiders; TABLE_NEVER: none due */
+        uint64_t swept;                         /* by the last search of the wait-for graph that was here; see waitgraph.c */
         TAILQ_ENTRY(request) entry;             /* of the resource's queue */
         LIST_ENTRY(request) of_session;
         struct link by_owner;
-        uint32_t heap_index;                    /* 0: not in the heap */
+        uint32_t due_index;                     /* its place in the heap of what is due; 0: none */
         int32_t handle;
         int16_t retry_step_ms;
         enum table_mode mode : 8;
@@ -74,11 +71,11 @@ struct request {
         bool op_waits : 1, op_fresh : 1, op_cancelled : 1;      /* of the resource's operation, if it is this one's */
         bool in_hand : 1;                       /* the kernel has given it the lock already; only ever the head */
         bool queued : 1;                        /* it stands in the queue */
+        bool rests : 1;                         /* an upgrade blocked by outsiders: it is tried again when it is due */
 };
 
 struct resource {
         struct table_key key;
-        uint64_t slot;
         TAILQ_HEAD(holders, holder) holders;
         TAILQ_HEAD(waiters, request) queue;
         struct request *op;                     /* whose OS operation is under way: one at a time */
@@ -86,6 +83,7 @@ struct resource {
         struct resource *next_touched;
         int64_t streak_since_ms;
         struct link by_key;
+        uint32_t slot;                          /* its place in the pool */
         uint32_t holder_count, exclusive_count, waiter_count;
         uint32_t bearer_count;                  /* of those who hold */
         uint32_t leading;                       /* waiters whose sessions may have others waiting for them elsewhere */
@@ -109,6 +107,7 @@ struct session_records {
         size_t count;                           /* holders, requests, children, and one if it `introduced` itself */
         size_t places;                          /* holders and places in queues */
         bool introduced, concurrent;
+        uint64_t group;                         /* see EV_LOCK */
         struct session_records *parent;
         LIST_HEAD(, session_records) children;
         LIST_ENTRY(session_records) of_parent;
@@ -118,24 +117,18 @@ struct session_records {
         struct link by_id;
 };
 
-struct slot {
-        void *record;           /* NULL: free */
-        uint32_t generation;
-        uint32_t next_free;     /* index + 1; 0: none */
-};
-
-struct slots {
-        struct slot *items;
-        size_t count, cap;
-        uint32_t free;          /* index + 1 of the first free one */
+/* When there is something to be done about a request. */
+struct due {
+        int64_t at_ms;
+        struct request *request;
 };
 
 struct table {
         struct chains resources, bearers, sessions;
         struct chains owners, locks;            /* of holders */
         struct chains waiting;                  /* requests by owner, but for ghosts */
-        struct slots request_slots, resource_slots;
-        struct request **heap;  /* [1, heap_count] */
+        struct pool request_pool, resource_pool, holder_pool, bearer_pool;
+        struct due *heap;       /* [1, heap_count] */
         size_t heap_count, heap_cap;
         uint64_t last_number, last_entered, last_search;
         struct table_cycle_step cycle[TABLE_CYCLE_MAX];
@@ -160,11 +153,6 @@ struct table {
 };
 
 /* ---- store.c ---- */
-bool slots_reserve(struct slots *s);
-table_id slots_put(struct slots *s, void *record);      /* after slots_reserve() */
-void *slots_get(const struct slots *s, table_id id);
-void slots_remove(struct slots *s, table_id id);
-
 struct resource *store_resource(struct table *t, struct table_key key);        /* found or made; NULL: no memory */
 struct resource *store_find_resource(const struct table *t, struct table_key key);
 void store_free_resource(struct table *t, struct resource *r);                  /* if nothing is left of it */
@@ -187,18 +175,19 @@ void store_queued(struct request *q, bool queued);                     /* it has
 struct request *waiting_upgrade(const struct holder *h);               /* that this holder waits for; NULL: none */
 /* It is answered, but its OS operation is not. */
 void store_become_ghost(struct table *t, struct request *q);
-/* A waiting request with its reserve and a session; does not enter the queue. NULL: no memory. */
+struct owner store_owner(const struct request *q);                     /* as what it would hold */
+/* A waiting request with its session and room for its grant; does not enter the queue. NULL: no memory. */
 struct request *store_request(struct table *t, struct resource *r, struct bearer *b, const struct table_event *ev);
-void store_free_request(struct table *t, struct request *q);
-/* The request's reserve becomes a holder. It takes over no bearer: the caller says which user it is. */
+void store_free_request(struct table *t, struct request *q);           /* its user of the bearer becomes the caller's */
+void store_end_request(struct table *t, struct request *q);            /* with its user of the bearer */
+/* The request's owner becomes a holder. It takes over no bearer: the caller says which user it is. */
 struct holder *store_hold(struct table *t, struct request *q, enum table_mode mode, uint64_t token);
 void store_free_holder(struct table *t, struct holder *h);
 
 /* deadline part of the store */
 bool heap_reserve(struct table *t);
-void heap_update(struct table *t, struct request *q);   /* (re)places it by its earliest time; removes it if there is none */
+void heap_update(struct table *t, struct request *q, int64_t at_ms);    /* (re)places it; removes it if that is TABLE_NEVER */
 void heap_remove(struct table *t, struct request *q);
-int64_t request_due(const struct request *q);
 
 /* ---- queue.c ---- */
 void queue_insert(struct table *t, struct request *q);

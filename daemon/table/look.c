@@ -84,18 +84,13 @@ size_t table_bearers_held(const struct table *t, struct table_key key)
 
 bool table_walk(const struct table *t, uint64_t *cursor, struct table_key *key)
 {
-        const struct slots *s = &t->resource_slots;
-        const struct resource *r;
+        const struct resource *r = pool_next(&t->resource_pool, cursor);
 
-        for (; *cursor < s->count; ++*cursor) {
-                r = s->items[*cursor].record;
-                if (r == NULL)
-                        continue;
-                *key = r->key;
-                ++*cursor;
-                return true;
-        }
-        return false;
+        if (r == NULL)
+                return false;
+        *key = r->key;
+        ++*cursor;
+        return true;
 }
 
 /* The cursors are a memory of the last look, no part of the table's state. */
@@ -141,7 +136,7 @@ bool table_waiter_at(const struct table *table, struct table_key key, size_t i, 
         t->waiter_cursor.resource = r;
         t->waiter_cursor.index = i;
         t->waiter_cursor.waiter = q;
-        *out = (struct table_waiter){.request = q->id, .session = q->records->id, .cookie = q->cookie, .mode = q->mode, .since_ms = q->since_ms,
+        *out = (struct table_waiter){.request = pool_id(&t->request_pool, q), .session = q->records->id, .cookie = q->cookie, .mode = q->mode, .since_ms = q->since_ms,
                                      .deadline_ms = q->deadline_ms, .position = i + 1, .upgrade = q->upgrade != NULL,
                                      .in_kernel = r->op == q && q->op_waits, .shared = q->bearer->shared, .handle = q->handle};
         return true;
@@ -156,7 +151,7 @@ size_t table_holder_count(const struct table *t, struct table_key key)
 
 uint64_t table_position(const struct table *t, table_id request)
 {
-        const struct request *q = slots_get(&t->request_slots, request), *before = q, *behind = q;
+        const struct request *q = pool_find(&t->request_pool, request), *before = q, *behind = q;
         uint64_t n;
 
         if (q == NULL || q->state != REQUEST_WAITING)

@@ -64,7 +64,7 @@ void queue_insert(struct table *t, struct request *q)
         } else {
                 /* By age; usually it is the youngest. */
                 TAILQ_FOREACH_REVERSE(other, &r->queue, waiters, entry) {
-                        if (other->upgrade != NULL || other->since_ms <= q->since_ms || other->group != q->group)
+                        if (other->upgrade != NULL || other->since_ms <= q->since_ms || other->records->group != q->records->group)
                                 break;
                         before = other;
                 }
@@ -77,7 +77,7 @@ void queue_insert(struct table *t, struct request *q)
         q->entered = ++t->last_entered;
         store_queued(q, true);
         t->counts.waiting++;
-        heap_update(t, q);
+        heap_update(t, q, q->deadline_ms);
         other = TAILQ_NEXT(q, entry);
         r->moved |= other != NULL;      /* nobody else minds one that comes last */
         if (other != NULL && other->in_hand) {
@@ -109,7 +109,7 @@ static struct table_effect *reply(struct table *t, const struct request *q, enum
         fx->outcome = outcome;
         fx->session = q->records->id;
         fx->cookie = q->cookie;
-        fx->request = q->id;
+        fx->request = pool_id(&t->request_pool, q);
         fx->key = q->resource->key;
         fx->mode = q->mode;
         fx->waited_ms = t->now_ms - q->since_ms;
@@ -125,7 +125,7 @@ static void say_waiting(struct table *t, struct request *q)
         q->queued_before = true;
         fx->session = q->records->id;
         fx->cookie = q->cookie;
-        fx->request = q->id;
+        fx->request = pool_id(&t->request_pool, q);
         fx->key = q->resource->key;
         fx->mode = q->mode;
 }
@@ -135,7 +135,7 @@ static void cancel_op(struct table *t, struct request *q)
         if (!q->op_waits || q->op_cancelled)
                 return;
         q->op_cancelled = true;
-        emit(t, FX_OS_CANCEL)->op = q->id;
+        emit(t, FX_OS_CANCEL)->op = pool_id(&t->request_pool, q);
 }
 
 void queue_answer(struct table *t, struct request *q, enum table_outcome outcome, int error)
@@ -159,8 +159,7 @@ void queue_answer(struct table *t, struct request *q, enum table_outcome outcome
                 store_become_ghost(t, q);
                 return;
         }
-        store_drop_bearer(t, q->bearer);
-        store_free_request(t, q);
+        store_end_request(t, q);
 }
 
 /* `held`: the session had this lock before. */
@@ -201,6 +200,7 @@ static void count_handover(struct table *t, struct resource *r, const struct req
 static void grant(struct table *t, struct request *q)
 {
         struct resource *r = q->resource;
+        bool detached = q->detach;
         struct holder *h;
 
         count_handover(t, r, q);
@@ -209,16 +209,16 @@ static void grant(struct table *t, struct request *q)
         if (h->bearer->mode < q->mode)
                 h->bearer->mode = q->mode;
         reply_granted(t, q, h, false);
-        if (q->detach)
-                detach(t, h);
         store_free_request(t, q);
+        if (detached)
+                detach(t, h);
 }
 
 static void grant_upgrade(struct table *t, struct request *q)
 {
         struct resource *r = q->resource;
         struct holder *own = q->upgrade, *h;
-        bool on_trial = own->bearer->trial == own;
+        bool on_trial = own->bearer->trial == own, detached = q->detach;
         uint64_t token = next_token(t);
 
         r->released = false;
@@ -233,21 +233,21 @@ static void grant_upgrade(struct table *t, struct request *q)
         r->exclusive_count = r->holder_count;
         r->moved = true;
         reply_granted(t, q, own, !on_trial);
-        store_drop_bearer(t, q->bearer);
-        if (q->detach)
+        store_end_request(t, q);
+        if (detached)
                 detach(t, own);
-        store_free_request(t, q);
 }
 
 void queue_regrant(struct table *t, struct request *q, struct holder *h)
 {
+        bool detached = q->detach;
+
         reply_granted(t, q, h, h->bearer->trial != h)->relock = true;
         if (h->bearer->trial == h)
                 h->bearer->trial = NULL;
-        store_drop_bearer(t, q->bearer);
-        if (q->detach)
+        store_end_request(t, q);
+        if (detached)
                 detach(t, h);
-        store_free_request(t, q);
 }
 
 void queue_downgrade(struct table *t, struct holder *h)
@@ -340,7 +340,7 @@ static struct table_effect *start_op(struct table *t, struct request *q, bool wa
         q->op_cancelled = false;
         t->counts.os_ops++;
         fx = emit(t, FX_OS_LOCK);
-        fx->op = fx->request = q->id;
+        fx->op = fx->request = pool_id(&t->request_pool, q);
         fx->session = q->records->id;
         fx->cookie = q->cookie;
         fx->key = q->resource->key;
@@ -362,7 +362,7 @@ static void start_wait(struct table *t, struct request *q, bool fresh, bool yiel
 static bool start_head(struct table *t, struct resource *r, struct request *q)
 {
         if (q->upgrade != NULL) {
-                if (is_sole_owner(r, q->upgrade) && (q->retry_ms == TABLE_NEVER || t->now_ms >= q->retry_ms))
+                if (is_sole_owner(r, q->upgrade) && !q->rests)
                         start_op(t, q, false, false);
                 return false;
         }
@@ -401,7 +401,7 @@ static void serve(struct table *t, struct resource *r)
 /* The request that came with this event has found no way to the lock; one that a try is made for will know soon. */
 static void say_if_waiting(struct table *t, const struct resource *r)
 {
-        struct request *q = slots_get(&t->request_slots, t->arrived);
+        struct request *q = pool_find(&t->request_pool, t->arrived);
 
         if (q != NULL && q->resource == r && q->state == REQUEST_WAITING && !q->queued_before && !q->nonblock && (r->op != q || q->op_waits))
                 say_waiting(t, q);
@@ -472,14 +472,14 @@ static void ghost_done(struct table *t, struct request *q, enum table_os_result 
                         lose_upgrade(t, again);
         }
         q->resource->released = true;
-        store_drop_bearer(t, q->bearer);
-        store_free_request(t, q);
+        store_end_request(t, q);
 }
 
 static void upgrade_done(struct table *t, struct request *q, const struct table_event *ev)
 {
         struct resource *r = q->resource;
         struct holder *own = q->upgrade;
+        int64_t again_ms;
 
         switch (ev->result) {
         case OS_TAKEN:
@@ -505,8 +505,9 @@ static void upgrade_done(struct table *t, struct request *q, const struct table_
                         q->retry_step_ms = TABLE_UPGRADE_RETRY_MIN_MS;
                 else
                         q->retry_step_ms = (int16_t)(q->retry_step_ms * 2 < TABLE_UPGRADE_RETRY_MAX_MS ? q->retry_step_ms * 2 : TABLE_UPGRADE_RETRY_MAX_MS);
-                q->retry_ms = t->now_ms + q->retry_step_ms;
-                heap_update(t, q);
+                q->rests = true;
+                again_ms = t->now_ms + q->retry_step_ms;
+                heap_update(t, q, again_ms < q->deadline_ms ? again_ms : q->deadline_ms);
                 break;
         }
 }

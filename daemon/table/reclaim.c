@@ -31,7 +31,7 @@ static enum table_mode borne(const struct request *q, const struct request *othe
 /* The record for this session: its own, one beside its co-holders', or the first. */
 static struct holder *join(struct table *t, struct request *q, enum table_mode mode, uint64_t token)
 {
-        struct owner own = {.shared = q->shared, .place = q->place, .session = q->records->id, .handle = q->shared ? q->handle : 0};
+        struct owner own = store_owner(q);
         struct bearer *b = q->bearer;
         struct holder *h;
 

@@ -99,8 +99,7 @@ static void refuse(struct table *t, const struct table_event *ev, enum table_out
 void refuse_request(struct table *t, struct request *q, const struct table_event *ev, enum table_outcome outcome)
 {
         refuse(t, ev, outcome);
-        store_drop_bearer(t, q->bearer);
-        store_free_request(t, q);
+        store_end_request(t, q);
 }
 
 /*
@@ -109,7 +108,7 @@ void refuse_request(struct table *t, struct request *q, const struct table_event
  */
 static struct holder *held_by_owner(struct table *t, struct request *q, const struct table_event *ev)
 {
-        struct owner o = {.shared = q->shared, .place = q->place, .session = q->records->id, .handle = q->shared ? q->handle : 0};
+        struct owner o = store_owner(q);
         struct holder *h;
 
         h = store_holder(t, &o);
@@ -321,7 +320,7 @@ static void lock(struct table *t, const struct table_event *ev)
                         store_free_resource(t, r);
                 return;
         }
-        t->arrived = q->id;
+        t->arrived = pool_id(&t->request_pool, q);
         if (ev->claims != TABLE_NONE) {
                 claim(t, q, other, ev);
                 return;
@@ -366,7 +365,7 @@ static void break_lock(struct table *t, const struct table_event *ev)
 
 static void cancel(struct table *t, const struct table_event *ev)
 {
-        struct request *q = slots_get(&t->request_slots, ev->request);
+        struct request *q = pool_find(&t->request_pool, ev->request);
         struct resource *r;
 
         if (q == NULL || q->state != REQUEST_WAITING)
@@ -407,7 +406,7 @@ static void session_end(struct table *t, const struct table_event *ev)
 
 static void os_done(struct table *t, const struct table_event *ev)
 {
-        struct request *q = slots_get(&t->request_slots, ev->op);
+        struct request *q = pool_find(&t->request_pool, ev->op);
 
         if (q != NULL)
                 queue_os_done(t, q, ev);
@@ -419,13 +418,14 @@ static void timer(struct table *t)
         struct request *q;
         int n;
 
-        for (n = 0; n < TABLE_TIMEOUTS_MAX && t->heap_count > 0 && request_due(q = t->heap[1]) <= t->now_ms; n++) {
+        for (n = 0; n < TABLE_TIMEOUTS_MAX && t->heap_count > 0 && t->heap[1].at_ms <= t->now_ms; n++) {
+                q = t->heap[1].request;
                 touch(&touched, q->resource);
                 if (q->deadline_ms <= t->now_ms) {
                         queue_answer(t, q, OUT_TIMED_OUT, 0);
                 } else {
-                        q->retry_ms = TABLE_NEVER;
-                        heap_update(t, q);
+                        q->rests = false;
+                        heap_update(t, q, q->deadline_ms);
                 }
         }
         t->late = n == TABLE_TIMEOUTS_MAX;
@@ -471,7 +471,7 @@ void table_step(struct table *t, const struct table_event *ev, struct table_effe
 
 int64_t table_next_deadline(const struct table *t)
 {
-        return t->heap_count > 0 ? request_due(t->heap[1]) : TABLE_NEVER;
+        return t->heap_count > 0 ? t->heap[1].at_ms : TABLE_NEVER;
 }
 
 void table_destroy(struct table *t)
@@ -479,8 +479,6 @@ void table_destroy(struct table *t)
         if (t == NULL)
                 return;
         store_clear(t);
-        free(t->request_slots.items);
-        free(t->resource_slots.items);
         free(t->heap);
         free(t);
 }

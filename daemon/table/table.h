@@ -76,7 +76,7 @@ struct table_event {
         enum table_mode bears;          /* what a passed description is known to hold in the kernel already, unknown to the table */
         enum table_mode claims;         /* a lock from before the daemon died, or before the connection broke: that mode, which `bears` must confirm; else NONE */
         uint64_t claimed_token;         /* with `claims`; later tokens are greater */
-        uint64_t group;                 /* an older request overtakes those of its own group alone, and nobody behind another's */
+        uint64_t group;                 /* its session's, always the same: an older request overtakes those of its own group alone, and nobody behind another's */
         bool nonblock;                  /* never queue */
         bool detach;                    /* forget the owner right after the grant, without OS_UNLOCK */
         int64_t since_ms;               /* arrival: now_ms, or earlier for one that must queue again at its old place */

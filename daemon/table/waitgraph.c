@@ -97,9 +97,9 @@ static bool sweep(struct search *g, struct session_records *x, struct request *w
 
                 if (h != NULL && w == upgrade_of(h))
                         continue;       /* not waited for by its own; marks nothing, for others' locks it may wait */
-                if (w->swept[1] == g->number || (!all && w->swept[0] == g->number))
+                if (w->swept >= 2 * g->number + all)
                         return false;
-                w->swept[all] = g->number;
+                w->swept = 2 * g->number + all; /* odd: for one for whom all wait that stand behind */
                 g->t->visits++;
                 if (w->nonblock || w->records->concurrent || (!all && w->mode != TABLE_EX))
                         continue;

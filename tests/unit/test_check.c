@@ -116,13 +116,14 @@ static void what_is_wrong_with_the_rest_is_seen(void **state)
         SPOILT(path->mode, TABLE_SH, "a bearer without holders is said to hold a lock");
         SPOILT(p.second->bearer->left, TABLE_SH, "a bearer with holders is said to be left");
         SPOILT(p.second->bearer->holders, 2, "a count of bearers or of their holders is wrong");
-        SPOILT(p.next->heap_index, 7, "the heap of deadlines is out of order");
+        SPOILT(p.next->due_index, 7, "the heap of deadlines is out of order");
         SPOILT(p.t->counts.waiting, 1, "a gauge differs from what it counts");
         SPOILT(p.t->counts.locks, 1, "a gauge differs from what it counts");
         SPOILT(p.t->counts.resources, 2, "a gauge differs from what it counts");
         SPOILT(p.first->records->count, 7, "a count of a session's records is wrong");
         SPOILT(p.t->locks.members, 3, "a lock cannot be found by its id");
         SPOILT(p.t->owners.members, 3, "a lock cannot be found by its owner");
+        SPOILT(p.t->holder_pool.used, 3, "a record is in use that nobody knows");
 }
 
 /* A file that nobody has and one waits for, with nothing under way: nobody would ever wake it. */
