@@ -13,7 +13,7 @@ struct dispatch *dispatch_create(struct files *files, const struct dispatch_opti
 
         if (d == NULL)
                 return NULL;
-        if (!registry_init(&d->registry)) {
+        if (!registry_init(&d->registry, options->accounts != NULL)) {
                 registry_clear(&d->registry);
                 free(d);
                 return NULL;
@@ -21,7 +21,6 @@ struct dispatch *dispatch_create(struct files *files, const struct dispatch_opti
         d->files = files;
         d->options = *options;
         d->hooks = *hooks;
-        d->registry.everybody = options->accounts != NULL;
         d->wake_ms = TABLE_NEVER;
         TAILQ_INIT(&d->lists);
         TAILQ_INIT(&d->looked_up);
@@ -445,6 +444,7 @@ bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
 void dispatch_close(struct dispatch *d, struct client *c)
 {
         struct table_event ev = {.kind = EV_SESSION_END, .session = c->id};
+        struct seen seen;
         int fd;
 
         log_event(LOG_DEBUG, "session_closed", "session=%llu locks=%zu waiting=%zu", (unsigned long long)c->id, c->grant_count, c->request_count);
@@ -457,8 +457,10 @@ void dispatch_close(struct dispatch *d, struct client *c)
                 watch_request(d, c->waiting, "cancelled", NULL);
                 locking_forget(d, c->waiting);
         }
-        while (c->grants != NULL)
-                locking_ended(d, c->grants, "released");
+        while (c->grants != NULL) {
+                seen = locking_look(d, c->grants->lock);
+                locking_ended(d, c->grants, &seen, "released");
+        }
         engine_submit(d->engine, &ev);
         registry_client_remove(&d->registry, c);
 }
@@ -509,6 +511,7 @@ void dispatch_wake_at(struct dispatch *d, int64_t ms)
 void dispatch_stop(struct dispatch *d, const char *by)
 {
         struct request *q;
+        struct seen seen;
         struct grant *g;
         struct link *l;
         size_t i;
@@ -527,6 +530,7 @@ void dispatch_stop(struct dispatch *d, const char *by)
                 if (!g->by_path)
                         continue;
                 dispatch_tell_lost(d, g, by);
-                watch_grant(d, g, "lost");
+                seen = locking_look(d, g->lock);
+                watch_grant(d, g, &seen, "lost");
         }
 }

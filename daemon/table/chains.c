@@ -5,6 +5,7 @@
 #include "chains.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define FIRST_LISTS 16
 #define MEMBERS_PER_LIST 2
@@ -46,9 +47,11 @@ bool chains_reserve(struct chains *c, size_t more)
                 cap *= 2;
         if (cap == c->cap)
                 return true;
-        grown = realloc(c->lists, cap * sizeof *grown);
+        grown = malloc(cap * sizeof *grown);    /* realloc(3) would copy, and so take memory for, what is not in use yet */
         if (grown == NULL)
                 return false;
+        memcpy(grown, c->lists, c->count * sizeof *grown);
+        free(c->lists);
         c->lists = grown;
         c->cap = cap;
         return true;

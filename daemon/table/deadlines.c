@@ -2,6 +2,7 @@
 #include "internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 bool heap_reserve(struct table *t)
 {
@@ -12,9 +13,12 @@ bool heap_reserve(struct table *t)
         if (t->counts.waiting + t->heap_count + 2 < t->heap_cap)
                 return true;
         cap = t->heap_cap == 0 ? 64 : t->heap_cap * 2;
-        grown = realloc(t->heap, cap * sizeof(*grown));
+        grown = malloc(cap * sizeof(*grown));   /* realloc(3) would copy, and so take memory for, places that nobody has yet */
         if (grown == NULL)
                 return false;
+        if (t->heap_count > 0)
+                memcpy(grown, t->heap, (t->heap_count + 1) * sizeof *grown);
+        free(t->heap);
         t->heap = grown;
         t->heap_cap = cap;
         return true;

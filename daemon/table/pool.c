@@ -7,18 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A block for each record where AddressSanitizer looks on: so it sees all that it sees of malloc(3), and each record may be the one for which there is no memory. */
 #if defined(__SANITIZE_ADDRESS__)
-#define POOL_POISONS 1
+#define ONE_IN_A_BLOCK 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define POOL_POISONS 1
+#define ONE_IN_A_BLOCK 1
 #endif
 #endif
-#ifdef POOL_POISONS
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
-#define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
+#ifndef ONE_IN_A_BLOCK
+#define ONE_IN_A_BLOCK 0
 #endif
 
 #define BLOCK_BYTES ((size_t)65536 - 2 * sizeof(void *)) /* with malloc(3)'s header it is whole pages */
@@ -71,16 +69,10 @@ void pool_init(struct pool *p, size_t size, bool has_ids)
         size_t with_id = size + (has_ids ? sizeof(uint32_t) : 0);
 
         *p = (struct pool){.size = size, .has_ids = has_ids};
-        p->per_block = (uint32_t)((BLOCK_BYTES - sizeof(struct pool_block) - sizeof(uint32_t)) / with_id);
+        p->per_block = ONE_IN_A_BLOCK ? 1 : (uint32_t)((BLOCK_BYTES - sizeof(struct pool_block) - sizeof(uint32_t)) / with_id);
         p->begin = sizeof(struct pool_block) + (with_id - size) * p->per_block;
         p->begin = (p->begin + 7) & ~(size_t)7;
         LIST_INIT(&p->roomy);
-}
-
-static void free_block(struct pool_block *b)
-{
-        ASAN_UNPOISON_MEMORY_REGION(b, BLOCK_BYTES);
-        free(b);
 }
 
 void pool_clear(struct pool *p)
@@ -88,8 +80,7 @@ void pool_clear(struct pool *p)
         uint32_t i;
 
         for (i = 0; i < p->place_count; i++)
-                if (p->places[i].block != NULL)
-                        free_block(p->places[i].block);
+                free(p->places[i].block);
         free(p->places);
         free(p->by_address);
         pool_init(p, p->size, p->has_ids);
@@ -102,9 +93,9 @@ static uint32_t free_place(struct pool *p)
         struct pool_place *places;
         uint32_t i, cap;
 
-        for (i = 0; i < p->place_count; i++)
+        for (i = p->first_free; i < p->place_count; i++)
                 if (p->places[i].block == NULL)
-                        return i;
+                        return p->first_free = i;
         if ((p->place_count + 1) * (uint64_t)p->per_block > POOL_INDEX_MAX)
                 return NONE;
         if (p->place_count == p->place_cap) {
@@ -120,13 +111,13 @@ static uint32_t free_place(struct pool *p)
                 p->place_cap = cap;
         }
         p->places[p->place_count] = (struct pool_place){0};
-        return p->place_count++;
+        return p->first_free = p->place_count++;
 }
 
 static bool add_block(struct pool *p)
 {
         uint32_t number = free_place(p), at;
-        struct pool_block *b = number != NONE ? malloc(BLOCK_BYTES) : NULL;
+        struct pool_block *b = number != NONE ? malloc(p->begin + p->per_block * p->size) : NULL;
 
         if (b == NULL)
                 return false;
@@ -134,7 +125,6 @@ static bool add_block(struct pool *p)
         memmove(&p->by_address[at + 1], &p->by_address[at], (p->block_count++ - at) * sizeof(struct pool_block *));
         p->by_address[at] = b;
         *b = (struct pool_block){.number = number, .given = NONE, .first_taken = p->places[number].taken};
-        ASAN_POISON_MEMORY_REGION(item(p, b, 0), p->per_block * p->size);
         p->places[number].block = b;
         LIST_INSERT_HEAD(&p->roomy, b, entry);
         p->room += p->per_block;
@@ -152,8 +142,10 @@ static void remove_block(struct pool *p, struct pool_block *b)
         memmove(&p->by_address[at - 1], &p->by_address[at], (p->block_count-- - at) * sizeof(struct pool_block *));
         LIST_REMOVE(b, entry);
         place->block = NULL;
+        if (b->number < p->first_free)
+                p->first_free = b->number;
         p->room -= p->per_block;
-        free_block(b);
+        free(b);
 }
 
 bool pool_reserve(struct pool *p, size_t count)
@@ -182,7 +174,6 @@ void *pool_take(struct pool *p)
         b = LIST_FIRST(&p->roomy);
         i = b->given != NONE ? b->given : b->fresh;
         record = item(p, b, i);
-        ASAN_UNPOISON_MEMORY_REGION(record, p->size);
         if (i == b->fresh) {
                 b->fresh++;
                 if (p->has_ids)
@@ -211,7 +202,6 @@ void pool_give(struct pool *p, void *record)
         if (p->has_ids)
                 count_taken(&b->taken[i]);
         memcpy(record, &b->given, sizeof b->given);
-        ASAN_POISON_MEMORY_REGION(record, p->size);
         b->given = i;
         p->used--;
         p->room++;

@@ -28,6 +28,7 @@ struct pool {
         struct pool_place *places;
         struct pool_block **by_address; /* all that are there, sorted */
         uint32_t place_count, place_cap, block_count;
+        uint32_t first_free;            /* below it none is free */
         LIST_HEAD(, pool_block) roomy;  /* blocks with room */
         size_t used, room;              /* records taken, and how many more the blocks have room for */
         size_t kept;                    /* so much room stays */

@@ -277,6 +277,9 @@ static void say_lost(struct table *t, const struct holder *h, bool broken)
         fx->session = h->records->id;
         fx->lock = h->id;
         fx->key = h->resource->key;
+        fx->mode = h->mode;
+        fx->token = h->token;
+        fx->bearer = h->bearer->id;
         fx->broken = broken;
 }
 

@@ -114,7 +114,8 @@ enum table_effect_kind {
         FX_OS_DOWNGRADE,/* EX -> SH on `bearer`: cannot fail, no answer */
         FX_OS_KEEP,     /* one reference more on `bearer` */
         FX_OS_DROP,     /* one reference on `bearer` is given back (closed with the last), after any unlock before it */
-        FX_LOST,        /* `lock` of `session` is gone: `broken`, or an outsider took the file during a conversion. Comes before the REPLY, if any */
+        FX_LOST,        /* `lock` of `session` is gone, which it had on `bearer`: `broken`, or an outsider took the file during a conversion. Comes before the
+                           REPLY, if any, and before the bearer's OS_DROP */
         FX_WAITING,     /* request `request` is queued, or waits for an outsider from now on */
         FX_MOVED        /* the holders of the file `key` have changed, or somebody's place in its queue: for those who wait there. At most once per file and
                            event, after all that the event does to this file; not when nobody waits */
@@ -128,7 +129,7 @@ struct table_effect {
         table_id lock;                  /* FX_REPLY: 0 when detached; FX_LOST */
         table_id dropped;               /* FX_REPLY OUT_GRANTED and detached: the lock that its session had until now and has no more; 0: none */
         struct table_key key;           /* FX_REPLY, FX_WAITING, FX_OS_LOCK, FX_LOST, FX_MOVED */
-        enum table_mode mode;
+        enum table_mode mode;           /* with it FX_LOST: as it was held, with `token` */
         uint64_t token;
         int64_t waited_ms;
         int error;
