@@ -13,7 +13,7 @@ static const char *check_holders(const struct resource *r)
                 if (h->id <= last)
                         return "holders are not in the order of their lock ids";
                 last = h->id;
-                if (h->bearer->trial == h && (waiting_upgrade(h) == NULL || h->bearer->shared))
+                if (h->on_trial && (waiting_upgrade(h) == NULL || h->bearer->shared))
                         return "one holds who was not granted it and does not wait for it either";
                 if (h->resource != r)
                         return "a holder stands under a resource that is not its own";
@@ -54,8 +54,6 @@ static const char *check_queue(const struct table *t, const struct resource *r)
                         return "a bearer is queued behind its own waiters";
                 before = q;
         }
-        if (r->upgrader != (head != NULL && head->upgrade != NULL ? head : NULL))
-                return "the waiting upgrade is not the one that the file knows of";
         if (leading != r->leading)
                 return "a count of waiters that lead on is wrong";
         if (waiters != r->waiter_count)
@@ -107,7 +105,7 @@ static const char *check_session(const struct session_records *s)
 
 static bool waits_for_one_left(const struct request *w)
 {
-        const struct request *p, *upgrade = w->resource->upgrader;
+        const struct request *p, *upgrade = store_upgrade(w->resource);
         const struct holder *h;
 
         TAILQ_FOREACH(h, &w->resource->holders, entry) {
@@ -196,6 +194,8 @@ const char *table_check(const struct table *t)
                         return "a bearer without users was not dropped";
                 if (b->holders == 0 && b->mode != TABLE_NONE)
                         return "a bearer without holders is said to hold a lock";
+                if (b->holders == 0 && b->has_trial)
+                        return "a bearer without holders is said to have one on trial";
                 if (b->holders > 0 && b->left != TABLE_NONE)
                         return "a bearer with holders is said to be left";
                 bearing -= b->holders > 0;

@@ -15,14 +15,14 @@
 struct bearer {
         uint64_t id;
         uint64_t token;         /* of its latest grant: a passed description's holders share it */
-        struct holder *trial;   /* made for a request that wants more than the description bears: goes with it unless it is granted */
         struct link by_id;
         uint32_t users;         /* records that refer to it; each owns one reference */
         uint32_t holders;
         enum table_mode mode : 8;       /* what it holds in the kernel */
         enum table_mode left : 8;       /* without holders: what the last of them left on it in the kernel, not ours to take away */
         bool shared : 1;
-        bool unlock_due : 1;    /* all holders but the trial have left, the last by an unlock */
+        bool has_trial : 1;     /* one of the holders is on trial */
+        bool unlock_due : 1;    /* all holders but the one on trial have left, the last by an unlock */
 };
 
 /* Owner of a lock, as what it is found by. By path: (resource, session, handle). Passed: (bearer, session). */
@@ -45,6 +45,7 @@ struct holder {
         struct link by_owner, by_id;
         int32_t handle;
         enum table_mode mode : 8;
+        bool on_trial : 1;      /* made for a request that wants more than the description bears: goes with it unless it is granted */
 };
 
 enum request_state { REQUEST_WAITING, REQUEST_GHOST /* answered, but its OS operation is not */ };
@@ -79,18 +80,16 @@ struct resource {
         TAILQ_HEAD(holders, holder) holders;
         TAILQ_HEAD(waiters, request) queue;
         struct request *op;                     /* whose OS operation is under way: one at a time */
-        struct request *upgrader;
-        struct resource *next_touched;
-        int64_t streak_since_ms;
         struct link by_key;
         uint32_t slot;                          /* its place in the pool */
         uint32_t holder_count, exclusive_count, waiter_count;
         uint32_t bearer_count;                  /* of those who hold */
         uint32_t leading;                       /* waiters whose sessions may have others waiting for them elsewhere */
+        uint32_t streak_since_ms;               /* the clock's last 32 bits: a streak is over in less than 49 days, or the outsiders have their turn a little late */
         uint16_t streak;                        /* hand-overs in a row; no more than TABLE_HANDOVERS_MAX counts */
         bool released : 1;                      /* an owner has left since the last grant */
         bool moved : 1;                         /* its holders have changed, or somebody's place in its queue: FX_MOVED at rest */
-        bool touched : 1;                       /* in the list of those that the event has to pump */
+        bool touched : 1;                       /* among those that the event has to pump */
 };
 
 /* Why one session waits for another; see waitgraph.c. */
@@ -135,6 +134,8 @@ struct table {
         bool cycle_first[TABLE_CYCLE_MAX];      /* here one begins */
         size_t cycle_count;     /* of this event */
         size_t visits;          /* what the searches of this event cost */
+        struct resource **touched;              /* those that this event has to pump; room for all */
+        size_t touched_count, touched_cap;
         struct table_counts counts;
         bool late;              /* more were due than one EV_TIMER does: the rest waits for the next */
         /* While stepping. */
@@ -172,7 +173,9 @@ bool store_introduce(struct table *t, uint64_t id, uint64_t parent, bool concurr
 void store_take_leave(struct table *t, struct session_records *s);     /* it has no parent and no children any more */
 bool store_leads(const struct session_records *s);
 void store_queued(struct request *q, bool queued);                     /* it has entered the queue, or left it */
+struct request *store_upgrade(const struct resource *r);               /* the one that waits; NULL: none */
 struct request *waiting_upgrade(const struct holder *h);               /* that this holder waits for; NULL: none */
+void store_set_trial(struct holder *h, bool on_trial);
 /* It is answered, but its OS operation is not. */
 void store_become_ghost(struct table *t, struct request *q);
 struct owner store_owner(const struct request *q);                     /* as what it would hold */

@@ -21,7 +21,7 @@ static bool is_sole_owner(const struct resource *r, const struct holder *h)
 
 static bool outsiders_turn(const struct table *t, const struct resource *r)
 {
-        return r->streak >= TABLE_HANDOVERS_MAX || (r->streak > 0 && t->now_ms - r->streak_since_ms >= TABLE_HANDOVERS_MS);
+        return r->streak >= TABLE_HANDOVERS_MAX || (r->streak > 0 && (uint32_t)t->now_ms - r->streak_since_ms >= TABLE_HANDOVERS_MS);
 }
 
 /* A lock that the kernel gave to a request that cannot have it: back to what the bearer's holders need, or what they left on it. */
@@ -60,7 +60,6 @@ void queue_insert(struct table *t, struct request *q)
 
         if (q->upgrade != NULL) {
                 TAILQ_INSERT_HEAD(&r->queue, q, entry);
-                r->upgrader = q;
         } else {
                 /* By age; usually it is the youngest. */
                 TAILQ_FOREACH_REVERSE(other, &r->queue, waiters, entry) {
@@ -98,8 +97,6 @@ void queue_leave(struct table *t, struct request *q)
         store_queued(q, false);
         t->counts.waiting--;
         heap_remove(t, q);
-        if (q->upgrade != NULL)
-                r->upgrader = NULL;
 }
 
 static struct table_effect *reply(struct table *t, const struct request *q, enum table_outcome outcome, int error)
@@ -145,7 +142,7 @@ void queue_answer(struct table *t, struct request *q, enum table_outcome outcome
 
         queue_leave(t, q);
         reply(t, q, outcome, error)->broken = outcome == OUT_LOST && own != NULL;       /* what an outsider took is gone by now */
-        if (own != NULL && own->bearer->trial == own) {
+        if (own != NULL && own->on_trial) {
                 q->upgrade = NULL;
                 queue_end_trial(t, own);
         }
@@ -189,7 +186,7 @@ static void count_handover(struct table *t, struct resource *r, const struct req
 {
         if (q->queued_before && r->released) {
                 if (r->streak == 0)
-                        r->streak_since_ms = t->now_ms;
+                        r->streak_since_ms = (uint32_t)t->now_ms;
                 if (r->streak < TABLE_HANDOVERS_MAX)
                         r->streak++;
         }
@@ -218,12 +215,12 @@ static void grant_upgrade(struct table *t, struct request *q)
 {
         struct resource *r = q->resource;
         struct holder *own = q->upgrade, *h;
-        bool on_trial = own->bearer->trial == own, detached = q->detach;
+        bool on_trial = own->on_trial, detached = q->detach;
         uint64_t token = next_token(t);
 
         r->released = false;
         queue_leave(t, q);
-        own->bearer->trial = NULL;
+        store_set_trial(own, false);
         own->bearer->mode = TABLE_EX;
         own->bearer->token = token;
         TAILQ_FOREACH(h, &r->holders, entry) {  /* they all are co-holders of this one description */
@@ -242,9 +239,8 @@ void queue_regrant(struct table *t, struct request *q, struct holder *h)
 {
         bool detached = q->detach;
 
-        reply_granted(t, q, h, h->bearer->trial != h)->relock = true;
-        if (h->bearer->trial == h)
-                h->bearer->trial = NULL;
+        reply_granted(t, q, h, !h->on_trial)->relock = true;
+        store_set_trial(h, false);
         store_end_request(t, q);
         if (detached)
                 detach(t, h);
@@ -271,7 +267,7 @@ static void say_lost(struct table *t, const struct holder *h, bool broken)
 {
         struct table_effect *fx;
 
-        if (h == h->bearer->trial)
+        if (h->on_trial)
                 return;
         fx = emit(t, FX_LOST);
         fx->session = h->records->id;
@@ -292,7 +288,7 @@ void queue_release(struct table *t, struct holder *h, bool unlock, enum table_ou
         if (upgrade != NULL) {
                 bool ghost = r->op == upgrade;
 
-                b->trial = NULL;        /* given up like any lock */
+                store_set_trial(h, false);      /* given up like any lock */
                 queue_answer(t, upgrade, upgrade_outcome, 0);
                 if (ghost)
                         upgrade->upgrade = NULL;        /* its holder is gone */
@@ -300,7 +296,7 @@ void queue_release(struct table *t, struct holder *h, bool unlock, enum table_ou
         store_free_holder(t, h);
         if (b->holders == 0)
                 leave_bearer(t, b, unlock);
-        else if (b->holders == 1 && b->trial != NULL)
+        else if (b->holders == 1 && b->has_trial)
                 b->unlock_due = unlock;
         store_drop_bearer(t, b);
         r->released = true;
@@ -377,7 +373,7 @@ static bool start_head(struct table *t, struct resource *r, struct request *q)
                 start_op(t, q, false, false);
                 return false;
         }
-        if (!q->nonblock && !q->in_hand && outsiders_turn(t, r) && r->upgrader == NULL)
+        if (!q->nonblock && !q->in_hand && outsiders_turn(t, r) && store_upgrade(r) == NULL)
                 start_wait(t, q, q->bearer->holders > 0, true);
         return false;
 }
@@ -459,13 +455,12 @@ static void lose(struct table *t, struct resource *r, struct bearer *b)
 static void lose_upgrade(struct table *t, struct request *q)
 {
         q->upgrade = NULL;
-        q->resource->upgrader = NULL;
         queue_answer(t, q, OUT_LOST, 0);
 }
 
 static void ghost_done(struct table *t, struct request *q, enum table_os_result result)
 {
-        struct request *again = q->resource->upgrader;  /* asked for since then, perhaps by the same owner */
+        struct request *again = store_upgrade(q->resource);  /* asked for since then, perhaps by the same owner */
 
         if (result == OS_TAKEN)
                 give_back(t, q, q->bearer);

@@ -28,6 +28,16 @@ static enum table_mode borne(const struct request *q, const struct request *othe
         return ev->bears < b->mode ? ev->bears : b->mode;
 }
 
+static struct holder *only_holder(const struct resource *r, const struct bearer *b)
+{
+        struct holder *h;
+
+        TAILQ_FOREACH(h, &r->holders, entry)
+                if (h->bearer == b)
+                        return h;
+        return NULL;    /* cannot be */
+}
+
 /* The record for this session: its own, one beside its co-holders', or the first. */
 static struct holder *join(struct table *t, struct request *q, enum table_mode mode, uint64_t token)
 {
@@ -36,16 +46,15 @@ static struct holder *join(struct table *t, struct request *q, enum table_mode m
         struct holder *h;
 
         h = store_holder(t, &own);
-        if (b->trial != NULL && b->holders == 1)
-                b->trial->token = b->token = token;     /* he wants more of what it bears, and had not claimed that: this is the lock he found */
+        if (b->has_trial && b->holders == 1)
+                only_holder(q->resource, b)->token = b->token = token;  /* he wants more of what it bears, and had not claimed that: this is the lock he found */
         if (h == NULL) {
                 if (b->holders == 0)
                         b->mode = mode;
                 h = store_hold(t, q, b->mode, b->holders == 0 ? token : b->token);
                 store_keep_bearer(t, b);        /* the request's own reference goes with the request */
         }
-        if (b->trial == h)
-                b->trial = NULL;
+        store_set_trial(h, false);
         b->unlock_due = false;
         return h;
 }

@@ -128,13 +128,30 @@ struct resource *store_find_resource(const struct table *t, struct table_key key
         return NULL;
 }
 
+/* An event may touch them all. */
+static bool room_to_touch(struct table *t)
+{
+        size_t need = t->counts.resources + 1, cap = need * 2;
+        struct resource **touched;
+
+        if (need <= t->touched_cap)
+                return true;
+        touched = malloc(cap * sizeof *touched);
+        if (touched == NULL)
+                return false;
+        free(t->touched);       /* nothing is in it yet */
+        t->touched = touched;
+        t->touched_cap = cap;
+        return true;
+}
+
 struct resource *store_resource(struct table *t, struct table_key key)
 {
         struct resource *r = store_find_resource(t, key);
 
         if (r != NULL)
                 return r;
-        if (!chains_reserve(&t->resources, 1) || (r = pool_take(&t->resource_pool)) == NULL)
+        if (!chains_reserve(&t->resources, 1) || !room_to_touch(t) || (r = pool_take(&t->resource_pool)) == NULL)
                 return NULL;
         r->key = key;
         TAILQ_INIT(&r->holders);
@@ -367,11 +384,25 @@ struct request *store_waiting(const struct table *t, const struct owner *o)
         return NULL;
 }
 
+struct request *store_upgrade(const struct resource *r)
+{
+        struct request *head = TAILQ_FIRST(&r->queue);
+
+        return head != NULL && head->upgrade != NULL ? head : NULL;
+}
+
 struct request *waiting_upgrade(const struct holder *h)
 {
-        struct request *u = h->resource->upgrader;
+        struct request *u = store_upgrade(h->resource);
 
         return u != NULL && u->upgrade == h ? u : NULL;
+}
+
+void store_set_trial(struct holder *h, bool on_trial)
+{
+        if (h->on_trial || on_trial)
+                h->bearer->has_trial = on_trial;
+        h->on_trial = on_trial;
 }
 
 void store_become_ghost(struct table *t, struct request *q)
@@ -475,8 +506,7 @@ void store_free_holder(struct table *t, struct holder *h)
         count_places(h->records, -1);
         chains_remove(&t->locks, &h->by_id);
         r->bearer_count -= --h->bearer->holders == 0;
-        if (h->bearer->trial == h)
-                h->bearer->trial = NULL;
+        store_set_trial(h, false);
         r->holder_count--;
         r->exclusive_count -= h->mode == TABLE_EX;
         r->moved = true;

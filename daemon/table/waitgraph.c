@@ -45,7 +45,7 @@ static bool excludes(enum table_mode a, enum table_mode b)
 /* Of a description that waits to be upgraded: all who hold by it will be exclusive. */
 static struct request *upgrade_of(const struct holder *h)
 {
-        struct request *u = h->resource->upgrader;
+        struct request *u = store_upgrade(h->resource);
 
         if (u == NULL || (u->upgrade != h && (h->bearer->shared || u->bearer != h->bearer)))
                 return NULL;

@@ -75,7 +75,7 @@ static void what_is_wrong_with_holders_is_seen(void **state)
         struct parts p = parts_of(*state);
 
         SPOILT(p.second->id, p.first->id, "holders are not in the order of their lock ids");
-        SPOILT(p.second->bearer->trial, p.second, "one holds who was not granted it and does not wait for it either");
+        SPOILT(p.second->on_trial, true, "one holds who was not granted it and does not wait for it either");
         SPOILT(p.second->resource, NULL, "a holder stands under a resource that is not its own");
         SPOILT(p.second->bearer->mode, TABLE_NONE, "a holder's bearer does not hold its mode in the kernel");
         p.second->bearer->mode = TABLE_EX;
@@ -97,7 +97,6 @@ static void what_is_wrong_with_a_queue_is_seen(void **state)
         SPOILT(p.last->since_ms, -5, "an older request stands behind a younger one");
         SPOILT(p.next->deadline_ms, 0, "a deadline has passed and nobody was told");
         SPOILT(p.next->bearer, p.second->bearer, "a bearer is queued behind its own waiters");
-        SPOILT(p.r->upgrader, NULL, "the waiting upgrade is not the one that the file knows of");
         SPOILT(p.r->waiter_count, 2, "a count of waiters differs from its list");
         SPOILT(p.r->moved, true, "a resource was left before it was at rest");
         SPOILT(p.r->touched, true, "a resource was left before it was at rest");
@@ -114,6 +113,7 @@ static void what_is_wrong_with_the_rest_is_seen(void **state)
         assert_int_equal(path->holders, 0);
         SPOILT(path->users, 0, "a bearer without users was not dropped");
         SPOILT(path->mode, TABLE_SH, "a bearer without holders is said to hold a lock");
+        SPOILT(path->has_trial, true, "a bearer without holders is said to have one on trial");
         SPOILT(p.second->bearer->left, TABLE_SH, "a bearer with holders is said to be left");
         SPOILT(p.second->bearer->holders, 2, "a count of bearers or of their holders is wrong");
         SPOILT(p.next->due_index, 7, "the heap of deadlines is out of order");
