@@ -441,10 +441,19 @@ bool dispatch_descriptor(struct dispatch *d, struct client *c, int fd)
         return true;
 }
 
+static void ends_with_session(void *arg, const struct table_holder *h, struct table_key key)
+{
+        struct dispatch *d = arg;
+        struct grant *g = registry_grant(&d->registry, h->lock);
+        struct seen seen = locking_seen(h, key);
+
+        if (g != NULL)          /* else its file is being compared with its path: it was never told */
+                locking_ended(d, g, &seen, "released");
+}
+
 void dispatch_close(struct dispatch *d, struct client *c)
 {
         struct table_event ev = {.kind = EV_SESSION_END, .session = c->id};
-        struct seen seen;
         int fd;
 
         log_event(LOG_DEBUG, "session_closed", "session=%llu locks=%zu waiting=%zu", (unsigned long long)c->id, c->grant_count, c->request_count);
@@ -457,10 +466,7 @@ void dispatch_close(struct dispatch *d, struct client *c)
                 watch_request(d, c->waiting, "cancelled", NULL);
                 locking_forget(d, c->waiting);
         }
-        while (c->grants != NULL) {
-                seen = locking_look(d, c->grants->lock);
-                locking_ended(d, c->grants, &seen, "released");
-        }
+        table_locks_of(engine_table(d->engine), c->id, ends_with_session, d);
         engine_submit(d->engine, &ev);
         registry_client_remove(&d->registry, c);
 }
@@ -511,6 +517,8 @@ void dispatch_wake_at(struct dispatch *d, int64_t ms)
 void dispatch_stop(struct dispatch *d, const char *by)
 {
         struct request *q;
+        struct table_holder h;
+        struct table_key key;
         struct seen seen;
         struct grant *g;
         struct link *l;
@@ -530,7 +538,9 @@ void dispatch_stop(struct dispatch *d, const char *by)
                 if (!g->by_path)
                         continue;
                 dispatch_tell_lost(d, g, by);
-                seen = locking_look(d, g->lock);
+                if (!table_lock(engine_table(d->engine), g->lock, &h, &key))
+                        continue;
+                seen = locking_seen(&h, key);
                 watch_grant(d, g, &seen, "lost");
         }
 }

@@ -144,7 +144,7 @@ void locking_forget(struct dispatch *d, struct request *q);
  * those who watch are told, NULL: nothing.
  */
 void locking_ended(struct dispatch *d, struct grant *g, const struct seen *seen, const char *event);
-struct seen locking_look(const struct dispatch *d, table_id lock);
+struct seen locking_seen(const struct table_holder *h, struct table_key key);
 /* Unlock it in the table. */
 void locking_give_up(struct dispatch *d, const struct client *c, table_id lock, bool close_only);
 /* Open the request's path, here or off the loop; hold_up: later requests of its session wait so long. */

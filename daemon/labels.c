@@ -22,13 +22,29 @@ static uint64_t hash_of_text(const struct link *l)
         return hash_bytes(LABEL(l)->text, strlen(LABEL(l)->text));
 }
 
+/* Where a text of so many bytes belongs; NULL: it is longer than most, and malloc(3)'s. */
+static struct pool *pool_of(struct labels *l, size_t len)
+{
+        size_t i = (offsetof(struct label, text) + len) / 16;
+
+        return i < LABELS_POOLS ? &l->pools[i] : NULL;
+}
+
 bool labels_init(struct labels *l)
 {
+        size_t i;
+
+        for (i = 0; i < LABELS_POOLS; i++)
+                pool_init(&l->pools[i], (i + 1) * 16, false);
         return chains_init(&l->texts, hash_of_text);
 }
 
 void labels_clear(struct labels *l)
 {
+        size_t i;
+
+        for (i = 0; i < LABELS_POOLS; i++)
+                pool_clear(&l->pools[i]);
         chains_clear(&l->texts);
 }
 
@@ -49,13 +65,20 @@ const char *labels_find(const struct labels *l, const char *text)
         return label != NULL ? label->text : NULL;
 }
 
+static struct label *make(struct labels *l, size_t len)
+{
+        struct pool *p = pool_of(l, len);
+
+        return p != NULL ? pool_take(p) : malloc(sizeof(struct label) + len + 1);
+}
+
 const char *labels_get(struct labels *l, const char *text)
 {
         size_t len = strlen(text);
         struct label *label = find(l, text, len);
 
         if (label == NULL) {
-                label = chains_reserve(&l->texts, 1) ? malloc(sizeof *label + len + 1) : NULL;
+                label = chains_reserve(&l->texts, 1) ? make(l, len) : NULL;
                 if (label == NULL)
                         return NULL;
                 memcpy(label->text, text, len + 1);
@@ -75,9 +98,14 @@ const char *labels_keep(const char *label)
 void labels_drop(struct labels *l, const char *text)
 {
         struct label *label = label_of(text);
+        struct pool *p;
 
         if (--label->users > 0)
                 return;
         chains_remove(&l->texts, &label->by_text);
-        free(label);
+        p = pool_of(l, strlen(text));
+        if (p != NULL)
+                pool_give(p, label);
+        else
+                free(label);
 }

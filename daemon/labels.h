@@ -6,9 +6,13 @@
 #define LABELS_H
 
 #include "chains.h"
+#include "pool.h"
+
+#define LABELS_POOLS 16         /* of sizes that differ by sixteen bytes: paths are of a few lengths, and malloc(3) takes as much again for each */
 
 struct labels {
         struct chains texts;
+        struct pool pools[LABELS_POOLS];
 };
 
 /* Zeroed before. False: no memory; it is to be cleared all the same. */

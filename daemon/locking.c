@@ -64,16 +64,9 @@ void locking_forget(struct dispatch *d, struct request *q)
         registry_request_remove(&d->registry, q);
 }
 
-struct seen locking_look(const struct dispatch *d, table_id lock)
+struct seen locking_seen(const struct table_holder *h, struct table_key key)
 {
-        struct table_holder h = {0};
-        struct seen seen = {0};
-
-        (void)table_lock(engine_table(d->engine), lock, &h, &seen.key);
-        seen.mode = h.mode;
-        seen.token = h.token;
-        seen.bearer = h.bearer;
-        return seen;
+        return (struct seen){.key = key, .mode = h->mode, .token = h->token, .bearer = h->bearer};
 }
 
 void locking_ended(struct dispatch *d, struct grant *g, const struct seen *seen, const char *event)
@@ -341,18 +334,17 @@ static table_id meant(struct dispatch *d, const struct client *c, const struct p
 static void unlock(struct dispatch *d, struct client *c, const struct pl_request *r, table_id lock)
 {
         struct table_holder h;
+        struct table_key key;
         struct pl_writer w;
         struct seen seen;
         struct grant *g;
 
-        if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, &seen.key)) {
-                seen.mode = h.mode;
-                seen.token = h.token;
-                seen.bearer = h.bearer;
+        if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, &key)) {
+                seen = locking_seen(&h, key);
                 g = registry_grant(&d->registry, lock);
                 /* Not what was held for long: it is the wait that counts. */
                 if (g != NULL && !g->by_path && g->label[0] != '\0' && engine_now(d->engine) - h.since_ms < PL_FOLLOW_MS)
-                        registry_give_back(c, g, seen.key, seen.mode, engine_now(d->engine));
+                        registry_give_back(c, g, seen.key, &h, engine_now(d->engine));
                 if (g != NULL)
                         locking_ended(d, g, &seen, "released");
                 locking_give_up(d, c, lock, r->unlock.close && !h.shared);

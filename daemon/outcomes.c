@@ -72,7 +72,7 @@ static void conclude(struct dispatch *d, struct request *q, const struct table_e
 
         g = registry_grant(&d->registry, fx->lock);
         if (fx->lock != 0 && g == NULL) {
-                g = registry_grant_add(&d->registry, q, fx->lock);
+                g = registry_grant_add(&d->registry, q, fx->lock, fx->waited_ms);
                 if (g == NULL) {
                         locking_give_up(d, c, fx->lock, fx->relock);    /* what its description bore before it keeps */
                         locking_refuse_for_memory(d, q);

@@ -288,25 +288,31 @@ static void label_add(struct registry *r, struct grant *g)
         if (newest != NULL) {
                 chains_remove(&r->labels, &newest->by_label);
                 g->same_older = newest;
+                newest->is_newest = false;
                 newest->same_newer = g;
         }
+        g->is_newest = true;
         chains_add(&r->labels, &g->by_label);
 }
 
 static void label_remove(struct registry *r, struct grant *g)
 {
-        if (g->same_older != NULL)
-                g->same_older->same_newer = g->same_newer;
-        if (g->same_newer != NULL) {
-                g->same_newer->same_older = g->same_older;
+        struct grant *older = g->same_older;
+
+        if (!g->is_newest) {
+                g->same_newer->same_older = older;
+                if (older != NULL)
+                        older->same_newer = g->same_newer;
                 return;
         }
         chains_remove(&r->labels, &g->by_label);
-        if (g->same_older != NULL)
-                chains_add(&r->labels, &g->same_older->by_label);
+        if (older == NULL)
+                return;
+        older->is_newest = true;
+        chains_add(&r->labels, &older->by_label);
 }
 
-struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock)
+struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock, int64_t waited_ms)
 {
         struct grant *g = chains_reserve(&r->grants, 1) && chains_reserve(&r->labels, 1) ? pool_take(&r->grant_pool) : NULL;
         struct client *c = q->client;
@@ -315,9 +321,9 @@ struct grant *registry_grant_add(struct registry *r, const struct request *q, ta
                 return NULL;
         g->lock = lock;
         g->client = c;
-        g->handle = q->handle;
+        g->handle = (uint32_t)q->handle & INT32_MAX;
         g->by_path = q->by_path;
-        g->since_ms = q->since_ms;
+        g->waited_ms = (uint32_t)(waited_ms < INT32_MAX ? waited_ms : INT32_MAX) & INT32_MAX;
         g->label = labels_keep(q->label);
         chains_add(&r->grants, &g->by_lock);
         if (g->label[0] != '\0')
@@ -327,10 +333,6 @@ struct grant *registry_grant_add(struct registry *r, const struct request *q, ta
                 LIST_INSERT_HEAD(&g->part->stake->grants, g->part, entry);
         }
         account_add(c->account, ACCOUNT_LOCKS);
-        g->next = c->grants;
-        if (g->next != NULL)
-                g->next->prev = g;
-        c->grants = g;
         c->grant_count++;
         return g;
 }
@@ -356,12 +358,6 @@ void registry_grant_remove(struct registry *r, struct grant *g)
         if (g->label[0] != '\0')
                 label_remove(r, g);
         chains_remove(&r->grants, &g->by_lock);
-        if (g->prev != NULL)
-                g->prev->next = g->next;
-        else
-                g->client->grants = g->next;
-        if (g->next != NULL)
-                g->next->prev = g->prev;
         g->client->grant_count--;
         account_remove(g->client->account, ACCOUNT_LOCKS);
         leave_stake(r, g->part);
@@ -369,10 +365,10 @@ void registry_grant_remove(struct registry *r, struct grant *g)
         pool_give(&r->grant_pool, g);
 }
 
-void registry_give_back(struct client *c, const struct grant *g, struct table_key key, enum table_mode mode, int64_t now_ms)
+void registry_give_back(struct client *c, const struct grant *g, struct table_key key, const struct table_holder *h, int64_t now_ms)
 {
         registry_forget_given_back(c);
-        c->given_back = (struct given_back){.label = strdup(g->label), .key = key, .mode = mode, .since_ms = g->since_ms, .at_ms = now_ms};
+        c->given_back = (struct given_back){.label = strdup(g->label), .key = key, .mode = h->mode, .since_ms = h->since_ms - g->waited_ms, .at_ms = now_ms};
 }
 
 void registry_forget_given_back(struct client *c)

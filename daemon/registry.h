@@ -55,7 +55,6 @@ struct client {
                                            the way. NULL while there is none, as most of the time */
         size_t fd_first, fd_count;
         struct request *waiting;        /* list of all that wait, those without id too */
-        struct grant *grants;           /* list of what it holds */
         struct given_back given_back;   /* its last one, until its next lock request */
         size_t request_count, grant_count, watch_count;
         uint64_t last_event;            /* number of the event it was told last */
@@ -126,12 +125,14 @@ struct grant {
         table_id lock;
         struct client *client;
         const char *label;              /* labels.h; "" when none was given */
-        int64_t since_ms;               /* when it was asked for */
-        struct grant *prev, *next;      /* of its client */
-        struct grant *same_older, *same_newer;  /* with the same label, session and handle */
-        struct link by_lock, by_label;
-        int32_t handle;
-        bool by_path : 1;
+        struct link by_lock;
+        union {                         /* of those with the same label, session and handle */
+                struct link by_label;   /* the newest alone is in the index */
+                struct grant *same_newer;
+        };
+        struct grant *same_older;
+        uint32_t handle : 31, by_path : 1;
+        uint32_t waited_ms : 31, is_newest : 1; /* waited: from the request to the grant; what is longer than 24 days is told as 24 days */
         struct part part[];           /* one for `everybody`, else none */
 };
 
@@ -173,14 +174,14 @@ bool registry_request_stake(struct registry *r, struct request *q);
 const struct stake *registry_stake(const struct registry *r, const struct client *c, struct table_key file);
 
 /* A lock that the request was granted. NULL when out of memory. */
-struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock);
+struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock, int64_t waited_ms);
 struct grant *registry_grant(const struct registry *r, table_id lock);
 /* The newest lock of this session and handle with exactly this label, or NULL. */
 struct grant *registry_grant_by_label(const struct registry *r, const struct client *c, int64_t handle, const char *label);
 void registry_grant_remove(struct registry *r, struct grant *g);
 
-/* Remember a lock that is being given back; forget what was. (Out of memory: nothing is remembered.) */
-void registry_give_back(struct client *c, const struct grant *g, struct table_key key, enum table_mode mode, int64_t now_ms);
+/* Remember a lock that is being given back, as the table knows it; forget what was. (Out of memory: nothing is remembered.) */
+void registry_give_back(struct client *c, const struct grant *g, struct table_key key, const struct table_holder *h, int64_t now_ms);
 void registry_forget_given_back(struct client *c);
 
 #endif

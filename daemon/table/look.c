@@ -64,6 +64,18 @@ table_id table_lock_of(const struct table *t, struct table_key key, uint64_t ses
         return 0;
 }
 
+void table_locks_of(const struct table *t, uint64_t session, void (*each)(void *arg, const struct table_holder *h, struct table_key key), void *arg)
+{
+        const struct session_records *s = store_find_session(t, session);
+        const struct holder *h = s != NULL ? LIST_FIRST(&s->holders) : NULL;
+        struct table_holder shown;
+
+        for (; h != NULL; h = LIST_NEXT(h, of_session)) {
+                show_holder(h, &shown);
+                each(arg, &shown, h->resource->key);
+        }
+}
+
 uint64_t table_any_bearer(const struct table *t, struct table_key key)
 {
         const struct resource *r = store_find_resource(t, key);

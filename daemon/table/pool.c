@@ -83,7 +83,8 @@ void pool_clear(struct pool *p)
                 free(p->places[i].block);
         free(p->places);
         free(p->by_address);
-        pool_init(p, p->size, p->has_ids);
+        if (p->size > 0)
+                pool_init(p, p->size, p->has_ids);
 }
 
 /* A number for a block more: NONE when there is none, or no memory. */

@@ -36,7 +36,7 @@ struct pool {
 
 /* `size`: sizeof a struct with a pointer or a number of eight bytes in it; at most POOL_RECORD_MAX. */
 void pool_init(struct pool *p, size_t size, bool has_ids);
-void pool_clear(struct pool *p);        /* with all records in it */
+void pool_clear(struct pool *p);        /* with all records in it; zeroed and never begun it may be as well */
 #define POOL_RECORD_MAX 1024
 
 /* Room for so many: pool_take() does not fail until they are taken. False: no memory. What is not written to yet costs addresses, not memory. */

@@ -197,6 +197,8 @@ bool table_knows(const struct table *t, struct table_key key);
 bool table_lock(const struct table *t, table_id lock, struct table_holder *out, struct table_key *key);
 /* The lock of (session, handle) by path on `key`, or the newest of the session with that handle by any bearer: 0 if none. */
 table_id table_lock_of(const struct table *t, struct table_key key, uint64_t session, int64_t handle);
+/* Each lock of the session, the newest first. */
+void table_locks_of(const struct table *t, uint64_t session, void (*each)(void *arg, const struct table_holder *h, struct table_key key), void *arg);
 /* A bearer of the file, of a holder or else of a waiter: 0 if none. */
 uint64_t table_any_bearer(const struct table *t, struct table_key key);
 

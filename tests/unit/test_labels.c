@@ -8,6 +8,7 @@
 #include "labels.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static void equal_texts_are_one_until_nobody_uses_them(void **state)
 {
@@ -60,11 +61,35 @@ static void many_are_kept_apart(void **state)
         labels_clear(&l);
 }
 
+static void texts_of_all_lengths(void **state)
+{
+        static const char *all[600];
+        static char text[601];
+        struct labels l = {0};
+        size_t i;
+
+        (void)state;
+        assert_true(labels_init(&l));
+        for (i = 0; i < 600; i++) {
+                all[i] = labels_get(&l, text);
+                text[i] = (char)('a' + i % 26);
+        }
+        while (i-- > 0) {
+                text[i] = '\0';
+                assert_int_equal(strlen(all[i]), i);
+                assert_string_equal(all[i], text);
+                labels_drop(&l, all[i]);
+        }
+        assert_int_equal(l.texts.members, 0);
+        labels_clear(&l);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(equal_texts_are_one_until_nobody_uses_them),
                 cmocka_unit_test(many_are_kept_apart),
+                cmocka_unit_test(texts_of_all_lengths),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
