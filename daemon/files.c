@@ -16,30 +16,44 @@ static int by_description(const void *a, const void *b)
 
 static bool list_passed(struct files *f, struct bearer *b)
 {
+        struct listed *l;
+
         if (f->comparing == FILE_ORDER)
                 return tree_insert(b, &b->file->ordered, by_description);
-        SLIST_INSERT_HEAD(&b->file->listed, b, passed.entry);
+        l = malloc(sizeof *l);
+        if (l == NULL)
+                return false;
+        l->bearer = b;
+        SLIST_INSERT_HEAD(&b->file->listed, l, entry);
         return true;
 }
 
 static void unlist_passed(struct files *f, struct bearer *b)
 {
-        if (f->comparing == FILE_ORDER)
+        struct listed *l;
+
+        if (f->comparing == FILE_ORDER) {
                 tree_remove(b, &b->file->ordered, by_description);
-        else
-                SLIST_REMOVE(&b->file->listed, b, bearer, passed.entry);
+                return;
+        }
+        SLIST_FOREACH(l, &b->file->listed, entry)
+                if (l->bearer == b)
+                        break;
+        SLIST_REMOVE(&b->file->listed, l, listed, entry);
+        free(l);
 }
 
 /* The bearer of the description behind `fd`, or NULL. */
 static struct bearer *find_passed(struct files *f, struct file *file, int fd)
 {
-        struct bearer *b, probe = {.fd = fd};
+        struct bearer probe = {.fd = fd};
+        const struct listed *l;
 
         if (f->comparing == FILE_ORDER)
                 return tree_find(&probe, &file->ordered, by_description);
-        SLIST_FOREACH(b, &file->listed, passed.entry) {
-                if (file_same_description(b->fd, fd))
-                        return b;
+        SLIST_FOREACH(l, &file->listed, entry) {
+                if (file_same_description(l->bearer->fd, fd))
+                        return l->bearer;
         }
         return NULL;
 }
@@ -147,7 +161,7 @@ static uint64_t id_of(const struct files *f, const struct bearer *b)
 
 struct account *files_account(const struct bearer *b)
 {
-        return b->is_passed ? b->passed.account : NULL;
+        return b->is_passed ? b->account : NULL;
 }
 
 void files_remove_bearer(struct files *f, struct bearer *b)
@@ -353,7 +367,7 @@ enum files_result files_adopt(struct files *f, struct account *account, int fd, 
                 files_discard(f, account, fd);
                 return no_memory(e);
         }
-        b->passed.account = account;
+        b->account = account;
         *bearer = id_of(f, b);
         return FILES_OK;
 }

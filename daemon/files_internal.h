@@ -16,14 +16,17 @@ struct bearer {                         /* its id is its pool's */
         int fd;
         uint32_t references;
         union {
-                struct {
-                        struct account *account;        /* of whoever passed it first */
-                        SLIST_ENTRY(bearer) entry;      /* of file.listed */
-                } passed;
+                struct account *account;        /* passed: of whoever passed it first */
                 struct keepsake *keepsake;      /* by path: it is worth keeping when nobody refers to it; files_idle.c */
         };
         uint32_t last_errands : 30;     /* on the lane, each since nobody referred to it; see let_go() */
         bool is_passed : 1, away : 1;
+};
+
+/* A passed description where the kernel tells no order. */
+struct listed {
+        struct bearer *bearer;
+        SLIST_ENTRY(listed) entry;
 };
 
 /* Exists as long as a bearer of it does. */
@@ -34,7 +37,7 @@ struct file {
         /* The passed descriptions: a tree by the kernel's order of descriptions; where it tells no order, a list. */
         union {
                 void *ordered;
-                SLIST_HEAD(, bearer) listed;
+                SLIST_HEAD(, listed) listed;
         };
         char *path;             /* as it was when first shown; NULL before */
         uint32_t bearers;

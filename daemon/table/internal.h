@@ -14,7 +14,6 @@
 /* An open file description that a holder or a waiter refers to. */
 struct bearer {
         uint64_t id;
-        uint64_t token;         /* of its latest grant: a passed description's holders share it */
         struct link by_id;
         uint32_t users;         /* records that refer to it; each owns one reference */
         uint32_t holders;
@@ -175,6 +174,8 @@ bool store_leads(const struct session_records *s);
 void store_queued(struct request *q, bool queued);                     /* it has entered the queue, or left it */
 struct request *store_upgrade(const struct resource *r);               /* the one that waits; NULL: none */
 struct request *waiting_upgrade(const struct holder *h);               /* that this holder waits for; NULL: none */
+/* The first of those who hold by a description; a passed one's share one token. NULL: nobody does. Looks at the file's holders: for what is rare. */
+struct holder *store_holder_by(const struct resource *r, const struct bearer *b);
 void store_set_trial(struct holder *h, bool on_trial);
 /* It is answered, but its OS operation is not. */
 void store_become_ghost(struct table *t, struct request *q);

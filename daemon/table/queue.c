@@ -222,7 +222,6 @@ static void grant_upgrade(struct table *t, struct request *q)
         queue_leave(t, q);
         store_set_trial(own, false);
         own->bearer->mode = TABLE_EX;
-        own->bearer->token = token;
         TAILQ_FOREACH(h, &r->holders, entry) {  /* they all are co-holders of this one description */
                 h->mode = TABLE_EX;
                 h->token = token;

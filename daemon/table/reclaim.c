@@ -28,16 +28,6 @@ static enum table_mode borne(const struct request *q, const struct request *othe
         return ev->bears < b->mode ? ev->bears : b->mode;
 }
 
-static struct holder *only_holder(const struct resource *r, const struct bearer *b)
-{
-        struct holder *h;
-
-        TAILQ_FOREACH(h, &r->holders, entry)
-                if (h->bearer == b)
-                        return h;
-        return NULL;    /* cannot be */
-}
-
 /* The record for this session: its own, one beside its co-holders', or the first. */
 static struct holder *join(struct table *t, struct request *q, enum table_mode mode, uint64_t token)
 {
@@ -47,11 +37,11 @@ static struct holder *join(struct table *t, struct request *q, enum table_mode m
 
         h = store_holder(t, &own);
         if (b->has_trial && b->holders == 1)
-                only_holder(q->resource, b)->token = b->token = token;  /* he wants more of what it bears, and had not claimed that: this is the lock he found */
+                store_holder_by(q->resource, b)->token = token;  /* he wants more of what it bears, and had not claimed that: this is the lock he found */
         if (h == NULL) {
                 if (b->holders == 0)
                         b->mode = mode;
-                h = store_hold(t, q, b->mode, b->holders == 0 ? token : b->token);
+                h = store_hold(t, q, b->mode, b->holders == 0 ? token : store_holder_by(q->resource, b)->token);
                 store_keep_bearer(t, b);        /* the request's own reference goes with the request */
         }
         store_set_trial(h, false);

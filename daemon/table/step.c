@@ -116,7 +116,7 @@ static struct holder *held_by_owner(struct table *t, struct request *q, const st
                 return h;
         if (q->bearer->holders > 0) {
                 /* Another session has brought the same description: they hold the one lock together. */
-                h = store_hold(t, q, q->bearer->mode, q->bearer->token);
+                h = store_hold(t, q, q->bearer->mode, store_holder_by(q->resource, q->bearer)->token);
         } else if (ev->bears != TABLE_NONE && !(q->resource->op != NULL && q->resource->op->bearer == q->bearer)) {
                 /* The kernel says that it bears the lock, granted when we did not know it. It never queues behind those who wait for it. */
                 q->bearer->mode = ev->bears;

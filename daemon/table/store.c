@@ -398,6 +398,16 @@ struct request *waiting_upgrade(const struct holder *h)
         return u != NULL && u->upgrade == h ? u : NULL;
 }
 
+struct holder *store_holder_by(const struct resource *r, const struct bearer *b)
+{
+        struct holder *h;
+
+        TAILQ_FOREACH(h, &r->holders, entry)
+                if (h->bearer == b)
+                        return h;
+        return NULL;
+}
+
 void store_set_trial(struct holder *h, bool on_trial)
 {
         if (h->on_trial || on_trial)
@@ -488,7 +498,6 @@ struct holder *store_hold(struct table *t, struct request *q, enum table_mode mo
         count_places(s, 1);
         r->bearer_count += h->bearer->holders++ == 0;
         h->bearer->left = TABLE_NONE;
-        h->bearer->token = token;
         r->holder_count++;
         r->exclusive_count += mode == TABLE_EX;
         r->moved = true;
