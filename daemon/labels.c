@@ -6,7 +6,7 @@
 
 struct label {
         struct link by_text;
-        uint32_t users;
+        uint32_t users, hash;
         char text[];
 };
 
@@ -19,7 +19,7 @@ static struct label *label_of(const char *text)
 
 static uint64_t hash_of_text(const struct link *l)
 {
-        return hash_bytes(LABEL(l)->text, strlen(LABEL(l)->text));
+        return LABEL(l)->hash;
 }
 
 /* Where a text of so many bytes belongs; NULL: it is longer than most, and malloc(3)'s. */
@@ -48,19 +48,19 @@ void labels_clear(struct labels *l)
         chains_clear(&l->texts);
 }
 
-static struct label *find(const struct labels *labels, const char *text, size_t len)
+static struct label *find(const struct labels *labels, const char *text, uint32_t hash)
 {
         struct link *l;
 
-        for (l = chains_first(&labels->texts, hash_bytes(text, len)); l != NULL; l = chains_next(l))
-                if (strcmp(LABEL(l)->text, text) == 0)
+        for (l = chains_first(&labels->texts, hash); l != NULL; l = chains_next(l))
+                if (LABEL(l)->hash == hash && strcmp(LABEL(l)->text, text) == 0)
                         return LABEL(l);
         return NULL;
 }
 
 const char *labels_find(const struct labels *l, const char *text)
 {
-        const struct label *label = find(l, text, strlen(text));
+        const struct label *label = find(l, text, hash_bytes(text, strlen(text)));
 
         return label != NULL ? label->text : NULL;
 }
@@ -75,7 +75,8 @@ static struct label *make(struct labels *l, size_t len)
 const char *labels_get(struct labels *l, const char *text)
 {
         size_t len = strlen(text);
-        struct label *label = find(l, text, len);
+        uint32_t hash = hash_bytes(text, len);
+        struct label *label = find(l, text, hash);
 
         if (label == NULL) {
                 label = chains_reserve(&l->texts, 1) ? make(l, len) : NULL;
@@ -83,6 +84,7 @@ const char *labels_get(struct labels *l, const char *text)
                         return NULL;
                 memcpy(label->text, text, len + 1);
                 label->users = 0;
+                label->hash = hash;
                 chains_add(&l->texts, &label->by_text);
         }
         label->users++;

@@ -33,6 +33,8 @@ target_sources(test_state PRIVATE ../daemon/state.c ../daemon/lane.c ../daemon/l
 target_include_directories(test_state PRIVATE ../daemon)
 target_sources(test_account PRIVATE ../daemon/account.c)
 target_include_directories(test_account PRIVATE ../daemon)
+target_sources(test_labels PRIVATE ../daemon/labels.c)
+target_include_directories(test_labels PRIVATE ../daemon)
 target_sources(test_session PRIVATE ../daemon/session.c ../daemon/account.c ../daemon/turns.c ../daemon/log.c)
 target_include_directories(test_session PRIVATE ../daemon)
 
