@@ -29,10 +29,10 @@ static const char *check_holders(const struct resource *r)
 
 static const char *check_queue(const struct table *t, const struct resource *r)
 {
-        const struct request *q, *head = TAILQ_FIRST(&r->queue), *before = NULL;
+        const struct request *q, *head = TAILQ_FIRST(&r->line->queue), *before = NULL;
         size_t waiters = 0, leading = 0;
 
-        TAILQ_FOREACH(q, &r->queue, entry) {
+        TAILQ_FOREACH(q, &r->line->queue, entry) {
                 waiters++;
                 leading += !q->records->concurrent && (q->records->places > 1 || q->records->parent != NULL);
                 if (!q->queued)
@@ -43,7 +43,7 @@ static const char *check_queue(const struct table *t, const struct resource *r)
                         return "an upgrade is not at the head";
                 if (q->nonblock && before != NULL && !before->nonblock)
                         return "one that may not wait stands behind one that does";
-                if (q->nonblock && (r->op == NULL || (r->op->op_waits && !r->op->op_cancelled)))
+                if (q->nonblock && (r->line->op == NULL || (r->line->op->op_waits && !r->line->op->op_cancelled)))
                         return "one that may not wait waits for more than the end of an operation";
                 /* With groups the one that was between them may have left. */
                 if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms && before->records->group == 0 && q->records->group == 0)
@@ -54,18 +54,20 @@ static const char *check_queue(const struct table *t, const struct resource *r)
                         return "a bearer is queued behind its own waiters";
                 before = q;
         }
-        if (leading != r->leading)
+        if (leading != r->line->leading)
                 return "a count of waiters that lead on is wrong";
-        if (waiters != r->waiter_count)
+        if (waiters != r->line->waiter_count)
                 return "a count of waiters differs from its list";
         if (r->moved || r->touched)
                 return "a resource was left before it was at rest";
+        if (head == NULL && r->line->op == NULL && r->holder_count == 0)
+                return "an empty resource was not freed";
         if (head == NULL)
-                return r->holder_count == 0 && r->op == NULL ? "an empty resource was not freed" : NULL;
-        if (head->upgrade == NULL && r->op == NULL && !head->in_hand &&
+                return r->line->op == NULL && store_has_line(r) ? "a line is there for nobody" : NULL;
+        if (head->upgrade == NULL && r->line->op == NULL && !head->in_hand &&
             (head->mode == TABLE_SH ? r->exclusive_count == 0 : r->holder_count == 0))
                 return "the head could be granted and nothing is under way";
-        if (r->op != NULL && r->op->state == REQUEST_WAITING && r->op != head && r->op->op_waits && !r->op->op_cancelled)
+        if (r->line->op != NULL && r->line->op->state == REQUEST_WAITING && r->line->op != head && r->line->op->op_waits && !r->line->op->op_cancelled)
                 return "one that is not the head waits in the kernel";
         return NULL;
 }
@@ -114,7 +116,7 @@ static bool waits_for_one_left(const struct request *w)
                 if (h->records->found == LEFT && (waits_for_holder(w, h) || (will_be_exclusive && !w->nonblock)))
                         return true;
         }
-        for (p = TAILQ_FIRST(&w->resource->queue); p != w; p = TAILQ_NEXT(p, entry))
+        for (p = TAILQ_FIRST(&w->resource->line->queue); p != w; p = TAILQ_NEXT(p, entry))
                 if (p->records->found == LEFT && waits_for_request(w, p))
                         return true;
         return false;
@@ -178,7 +180,7 @@ const char *table_check(const struct table *t)
                         return wrong;
                 resources++;
                 locks += r->holder_count;
-                waiting += r->waiter_count;
+                waiting += r->line->waiter_count;
                 bearing += r->bearer_count;
         }
         CHAINS_FOREACH(s, &t->sessions, at, l, struct session_records, by_id) {

@@ -74,16 +74,22 @@ struct request {                                /* its id is its pool's */
         bool rests : 1;                         /* an upgrade blocked by outsiders: it is tried again when it is due */
 };
 
+/* Those who wait for a file, and what is under way for it. */
+struct line {
+        TAILQ_HEAD(waiters, request) queue;
+        struct request *op;                     /* whose OS operation is under way: one at a time */
+        uint32_t waiter_count;
+        uint32_t leading;                       /* waiters whose sessions may have others waiting for them elsewhere */
+};
+
 struct resource {
         struct table_key key;
         TAILQ_HEAD(holders, holder) holders;
-        TAILQ_HEAD(waiters, request) queue;
-        struct request *op;                     /* whose OS operation is under way: one at a time */
+        struct line *line;                      /* its own while there is a request; between events most files share an empty one */
         struct link by_key;
         uint32_t slot;                          /* its place in the pool */
-        uint32_t holder_count, exclusive_count, waiter_count;
+        uint32_t holder_count, exclusive_count;
         uint32_t bearer_count;                  /* of those who hold */
-        uint32_t leading;                       /* waiters whose sessions may have others waiting for them elsewhere */
         uint32_t streak_since_ms;               /* the clock's last 32 bits: a streak is over in less than 49 days, or the outsiders have their turn a little late */
         uint16_t streak;                        /* hand-overs in a row; no more than TABLE_HANDOVERS_MAX counts */
         bool released : 1;                      /* an owner has left since the last grant */
@@ -125,7 +131,7 @@ struct table {
         struct chains resources, bearers, sessions;
         struct chains owners, locks;            /* of holders */
         struct chains waiting;                  /* requests by owner, but for ghosts */
-        struct pool request_pool, resource_pool, holder_pool, bearer_pool;
+        struct pool request_pool, line_pool, resource_pool, holder_pool, bearer_pool;
         struct due *heap;       /* [1, heap_count] */
         size_t heap_count, heap_cap;
         uint64_t last_number, last_entered, last_search;
@@ -155,7 +161,8 @@ struct table {
 /* ---- store.c ---- */
 struct resource *store_resource(struct table *t, struct table_key key);        /* found or made; NULL: no memory */
 struct resource *store_find_resource(const struct table *t, struct table_key key);
-void store_free_resource(struct table *t, struct resource *r);                  /* if nothing is left of it */
+void store_free_resource(struct table *t, struct resource *r);                  /* if nothing is left of it; and its line without it */
+bool store_has_line(const struct resource *r);                                  /* of its own */
 struct bearer *store_bearer(struct table *t, uint64_t id, bool shared);         /* one user more; NULL: no memory */
 void store_keep_bearer(struct table *t, struct bearer *b);         /* one user more, with its OS_KEEP */
 void store_drop_bearer(struct table *t, struct bearer *b);                      /* one user less, with its OS_DROP */

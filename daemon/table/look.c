@@ -84,7 +84,7 @@ uint64_t table_any_bearer(const struct table *t, struct table_key key)
                 return 0;
         if (!TAILQ_EMPTY(&r->holders))
                 return TAILQ_FIRST(&r->holders)->bearer->id;
-        return TAILQ_EMPTY(&r->queue) ? 0 : TAILQ_FIRST(&r->queue)->bearer->id;
+        return TAILQ_EMPTY(&r->line->queue) ? 0 : TAILQ_FIRST(&r->line->queue)->bearer->id;
 }
 
 size_t table_bearers_held(const struct table *t, struct table_key key)
@@ -136,9 +136,9 @@ bool table_waiter_at(const struct table *table, struct table_key key, size_t i, 
         const struct request *q;
         size_t at = 0;
 
-        if (r == NULL || i >= r->waiter_count)
+        if (r == NULL || i >= r->line->waiter_count)
                 return false;
-        q = TAILQ_FIRST(&r->queue);
+        q = TAILQ_FIRST(&r->line->queue);
         if (t->waiter_cursor.resource == r && t->waiter_cursor.index <= i) {
                 q = t->waiter_cursor.waiter;
                 at = t->waiter_cursor.index;
@@ -150,7 +150,7 @@ bool table_waiter_at(const struct table *table, struct table_key key, size_t i, 
         t->waiter_cursor.waiter = q;
         *out = (struct table_waiter){.request = pool_id(&t->request_pool, q), .session = q->records->id, .cookie = q->cookie, .mode = q->mode, .since_ms = q->since_ms,
                                      .deadline_ms = q->deadline_ms, .position = i + 1, .upgrade = q->upgrade != NULL,
-                                     .in_kernel = r->op == q && q->op_waits, .shared = q->bearer->shared, .handle = q->handle};
+                                     .in_kernel = r->line->op == q && q->op_waits, .shared = q->bearer->shared, .handle = q->handle};
         return true;
 }
 
@@ -174,7 +174,7 @@ uint64_t table_position(const struct table *t, table_id request)
                         return n;
                 behind = TAILQ_NEXT(behind, entry);
                 if (behind == NULL)
-                        return q->resource->waiter_count - n + 1;
+                        return q->resource->line->waiter_count - n + 1;
         }
 }
 

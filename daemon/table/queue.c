@@ -59,10 +59,10 @@ void queue_insert(struct table *t, struct request *q)
         struct request *before = NULL, *other;
 
         if (q->upgrade != NULL) {
-                TAILQ_INSERT_HEAD(&r->queue, q, entry);
+                TAILQ_INSERT_HEAD(&r->line->queue, q, entry);
         } else {
                 /* By age; usually it is the youngest. */
-                TAILQ_FOREACH_REVERSE(other, &r->queue, waiters, entry) {
+                TAILQ_FOREACH_REVERSE(other, &r->line->queue, waiters, entry) {
                         if (other->upgrade != NULL || other->since_ms <= q->since_ms || other->records->group != q->records->group)
                                 break;
                         before = other;
@@ -70,9 +70,9 @@ void queue_insert(struct table *t, struct request *q)
                 if (before != NULL)
                         TAILQ_INSERT_BEFORE(before, q, entry);
                 else
-                        TAILQ_INSERT_TAIL(&r->queue, q, entry);
+                        TAILQ_INSERT_TAIL(&r->line->queue, q, entry);
         }
-        r->waiter_count++;
+        r->line->waiter_count++;
         q->entered = ++t->last_entered;
         store_queued(q, true);
         t->counts.waiting++;
@@ -92,8 +92,8 @@ void queue_leave(struct table *t, struct request *q)
         struct resource *r = q->resource;
 
         r->moved |= TAILQ_NEXT(q, entry) != NULL;
-        TAILQ_REMOVE(&r->queue, q, entry);
-        r->waiter_count--;
+        TAILQ_REMOVE(&r->line->queue, q, entry);
+        r->line->waiter_count--;
         store_queued(q, false);
         t->counts.waiting--;
         heap_remove(t, q);
@@ -150,7 +150,7 @@ void queue_answer(struct table *t, struct request *q, enum table_outcome outcome
                 give_back(t, q, q->bearer);
                 r->released = true;
         }
-        if (r->op == q) {
+        if (r->line->op == q) {
                 /* The answer of the OS is still to come; until then the request is a ghost. */
                 cancel_op(t, q);
                 store_become_ghost(t, q);
@@ -285,7 +285,7 @@ void queue_release(struct table *t, struct holder *h, bool unlock, enum table_ou
         struct request *upgrade = waiting_upgrade(h);
 
         if (upgrade != NULL) {
-                bool ghost = r->op == upgrade;
+                bool ghost = r->line->op == upgrade;
 
                 store_set_trial(h, false);      /* given up like any lock */
                 queue_answer(t, upgrade, upgrade_outcome, 0);
@@ -332,7 +332,7 @@ static struct table_effect *start_op(struct table *t, struct request *q, bool wa
 {
         struct table_effect *fx;
 
-        q->resource->op = q;
+        q->resource->line->op = q;
         q->op_waits = wait;
         q->op_fresh = fresh;
         q->op_cancelled = false;
@@ -381,16 +381,16 @@ static void serve(struct table *t, struct resource *r)
 {
         struct request *head;
 
-        while ((head = TAILQ_FIRST(&r->queue)) != NULL) {
-                if (r->op != NULL) {
+        while ((head = TAILQ_FIRST(&r->line->queue)) != NULL) {
+                if (r->line->op != NULL) {
                         /* Somebody got before the one that waits in the kernel: it comes back and waits here. */
-                        if (r->op != head && r->op->state == REQUEST_WAITING)
-                                cancel_op(t, r->op);
+                        if (r->line->op != head && r->line->op->state == REQUEST_WAITING)
+                                cancel_op(t, r->line->op);
                         return;
                 }
                 if (start_head(t, r, head))
                         continue;
-                if (r->op != NULL || !head->nonblock)
+                if (r->line->op != NULL || !head->nonblock)
                         return;
                 queue_answer(t, head, OUT_REFUSED, 0);
         }
@@ -401,14 +401,14 @@ static void say_if_waiting(struct table *t, const struct resource *r)
 {
         struct request *q = pool_find(&t->request_pool, t->arrived);
 
-        if (q != NULL && q->resource == r && q->state == REQUEST_WAITING && !q->queued_before && !q->nonblock && (r->op != q || q->op_waits))
+        if (q != NULL && q->resource == r && q->state == REQUEST_WAITING && !q->queued_before && !q->nonblock && (r->line->op != q || q->op_waits))
                 say_waiting(t, q);
 }
 
 void queue_pump(struct table *t, struct resource *r)
 {
         serve(t, r);
-        if (r->waiter_count > 0) {
+        if (r->line->waiter_count > 0) {
                 say_if_waiting(t, r);
                 if (r->moved)
                         emit(t, FX_MOVED)->key = r->key;
@@ -518,9 +518,9 @@ static void lock_done(struct table *t, struct request *q, const struct table_eve
                 q->in_hand = true;
                 if (waited)
                         q->resource->streak = 0;
-                if (TAILQ_FIRST(&q->resource->queue) == q && may_hold(q->resource, q->mode)) {
+                if (TAILQ_FIRST(&q->resource->line->queue) == q && may_hold(q->resource, q->mode)) {
                         grant(t, q);
-                } else if (q->op_cancelled || TAILQ_FIRST(&q->resource->queue) != q) {
+                } else if (q->op_cancelled || TAILQ_FIRST(&q->resource->line->queue) != q) {
                         q->in_hand = false;
                         give_back(t, q, q->bearer);
                 }
@@ -547,9 +547,9 @@ void queue_os_done(struct table *t, struct request *q, const struct table_event 
         struct resource *r = q->resource;
         struct table_event copy = *answer, *ev = &copy;
 
-        if (r->op != q)
+        if (r->line->op != q)
                 return;
-        r->op = NULL;
+        r->line->op = NULL;
         t->counts.os_ops--;
         if (q->op_fresh && ev->result == OS_TAKEN && !take_fresh(t, q, ev->new_bearer))
                 ev->result = OS_BUSY;

@@ -17,7 +17,7 @@
  */
 static enum table_mode borne(const struct request *q, const struct request *other, const struct table_event *ev)
 {
-        const struct request *op = q->resource->op;
+        const struct request *op = q->resource->line->op;
         const struct bearer *b = q->bearer;
         bool busy = op != NULL && op->bearer == b;
 

@@ -117,7 +117,7 @@ static struct holder *held_by_owner(struct table *t, struct request *q, const st
         if (q->bearer->holders > 0) {
                 /* Another session has brought the same description: they hold the one lock together. */
                 h = store_hold(t, q, q->bearer->mode, store_holder_by(q->resource, q->bearer)->token);
-        } else if (ev->bears != TABLE_NONE && !(q->resource->op != NULL && q->resource->op->bearer == q->bearer)) {
+        } else if (ev->bears != TABLE_NONE && !(q->resource->line->op != NULL && q->resource->line->op->bearer == q->bearer)) {
                 /* The kernel says that it bears the lock, granted when we did not know it. It never queues behind those who wait for it. */
                 q->bearer->mode = ev->bears;
                 h = store_hold(t, q, ev->bears, next_token(t));
@@ -182,7 +182,7 @@ static bool is_unopposed(const struct request *q)
 {
         const struct resource *r = q->resource;
 
-        if (r->waiter_count > 1)
+        if (r->line->waiter_count > 1)
                 return false;
         if (q->upgrade != NULL)
                 return r->holder_count == (q->bearer->shared ? 1 : q->bearer->holders);
@@ -279,7 +279,7 @@ static void claim(struct table *t, struct request *q, const struct request *othe
  */
 static bool must_wait(const struct resource *r, enum table_mode mode)
 {
-        const struct request *last = TAILQ_LAST(&r->queue, waiters);
+        const struct request *last = TAILQ_LAST(&r->line->queue, waiters);
 
         return (last != NULL && !last->nonblock) || (mode == TABLE_SH ? r->exclusive_count : r->holder_count) > 0;
 }

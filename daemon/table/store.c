@@ -87,6 +87,7 @@ static uint64_t waiting_hash(const struct link *l)
 bool store_init(struct table *t)
 {
         pool_init(&t->request_pool, sizeof(struct request), true);
+        pool_init(&t->line_pool, sizeof(struct line), false);
         pool_init(&t->resource_pool, sizeof(struct resource), true);
         pool_init(&t->holder_pool, sizeof(struct holder), false);
         pool_init(&t->bearer_pool, sizeof(struct bearer), false);
@@ -105,6 +106,7 @@ void store_clear(struct table *t)
                         free(SESSION(l));
                 }
         pool_clear(&t->request_pool);
+        pool_clear(&t->line_pool);
         pool_clear(&t->resource_pool);
         pool_clear(&t->holder_pool);
         pool_clear(&t->bearer_pool);
@@ -126,6 +128,35 @@ struct resource *store_find_resource(const struct table *t, struct table_key key
                 if (RESOURCE(l)->key.inode == key.inode && RESOURCE(l)->key.device == key.device)
                         return RESOURCE(l);
         return NULL;
+}
+
+static struct line nobody = {.queue = TAILQ_HEAD_INITIALIZER(nobody.queue)};
+
+bool store_has_line(const struct resource *r)
+{
+        return r->line != &nobody;
+}
+
+static bool begin_line(struct table *t, struct resource *r)
+{
+        struct line *line;
+
+        if (store_has_line(r))
+                return true;
+        line = pool_take(&t->line_pool);
+        if (line == NULL)
+                return false;
+        TAILQ_INIT(&line->queue);
+        r->line = line;
+        return true;
+}
+
+static void end_line(struct table *t, struct resource *r)
+{
+        if (!store_has_line(r) || r->line->waiter_count > 0 || r->line->op != NULL)
+                return;
+        pool_give(&t->line_pool, r->line);
+        r->line = &nobody;
 }
 
 /* An event may touch them all. */
@@ -155,7 +186,7 @@ struct resource *store_resource(struct table *t, struct table_key key)
                 return NULL;
         r->key = key;
         TAILQ_INIT(&r->holders);
-        TAILQ_INIT(&r->queue);
+        r->line = &nobody;
         chains_add(&t->resources, &r->by_key);
         r->slot = pool_index(&t->resource_pool, r);
         t->counts.resources++;
@@ -164,7 +195,8 @@ struct resource *store_resource(struct table *t, struct table_key key)
 
 void store_free_resource(struct table *t, struct resource *r)
 {
-        if (r->holder_count > 0 || r->waiter_count > 0 || r->op != NULL)
+        end_line(t, r);
+        if (r->holder_count > 0 || store_has_line(r))
                 return;
         chains_remove(&t->resources, &r->by_key);
         t->counts.resources--;
@@ -264,7 +296,7 @@ static void tell_queues(struct session_records *s, bool led)
                 return;
         LIST_FOREACH(q, &s->requests, of_session)
                 if (q->queued)
-                        q->resource->leading = led ? q->resource->leading - 1 : q->resource->leading + 1;
+                        q->resource->line->leading = led ? q->resource->line->leading - 1 : q->resource->line->leading + 1;
 }
 
 static void count_places(struct session_records *s, int change)
@@ -278,12 +310,12 @@ static void count_places(struct session_records *s, int change)
 void store_queued(struct request *q, bool queued)
 {
         if (!queued)
-                q->resource->leading -= store_leads(q->records);
+                q->resource->line->leading -= store_leads(q->records);
         q->queued = false;      /* the others of its session are told of its coming and going */
         count_places(q->records, queued ? 1 : -1);
         q->queued = queued;
         if (queued)
-                q->resource->leading += store_leads(q->records);
+                q->resource->line->leading += store_leads(q->records);
 }
 
 static void leave_parent(struct table *t, struct session_records *s)
@@ -386,7 +418,7 @@ struct request *store_waiting(const struct table *t, const struct owner *o)
 
 struct request *store_upgrade(const struct resource *r)
 {
-        struct request *head = TAILQ_FIRST(&r->queue);
+        struct request *head = TAILQ_FIRST(&r->line->queue);
 
         return head != NULL && head->upgrade != NULL ? head : NULL;
 }
@@ -437,7 +469,7 @@ struct request *store_request(struct table *t, struct resource *r, struct bearer
         if (s == NULL)
                 return NULL;
         s->count++;
-        if (!heap_reserve(t) || !chains_reserve(&t->waiting, 1) || !room_for_grants(t) || (q = pool_take(&t->request_pool)) == NULL) {
+        if (!begin_line(t, r) || !heap_reserve(t) || !chains_reserve(&t->waiting, 1) || !room_for_grants(t) || (q = pool_take(&t->request_pool)) == NULL) {
                 store_leave_session(t, ev->session);
                 return NULL;
         }

@@ -127,15 +127,15 @@ static bool expand(struct search *g, struct session_records *s)
         if (s->parent != NULL && meet(g, s->parent, (struct way){.whom = s}))
                 return true;
         LIST_FOREACH(q, &s->requests, of_session) {
-                if (q->queued && q->resource->leading > 0 && sweep(g, s, TAILQ_NEXT(q, entry), q->mode, q, NULL))
+                if (q->queued && q->resource->line->leading > 0 && sweep(g, s, TAILQ_NEXT(q, entry), q->mode, q, NULL))
                         return true;
         }
         LIST_FOREACH(h, &s->holders, of_session) {
                 g->t->visits++;
-                if (h->resource->leading == 0)
+                if (h->resource->line->leading == 0)
                         continue;
                 upgrade = upgrade_of(h);
-                if (sweep(g, s, TAILQ_FIRST(&h->resource->queue), upgrade != NULL ? TABLE_EX : h->mode, upgrade, h))
+                if (sweep(g, s, TAILQ_FIRST(&h->resource->line->queue), upgrade != NULL ? TABLE_EX : h->mode, upgrade, h))
                         return true;
         }
         return false;

@@ -46,7 +46,7 @@ static struct parts parts_of(struct trace *t)
         p.r = only_resource(p.t);
         p.first = TAILQ_FIRST(&p.r->holders);
         p.second = TAILQ_NEXT(p.first, entry);
-        p.upgrade = TAILQ_FIRST(&p.r->queue);
+        p.upgrade = TAILQ_FIRST(&p.r->line->queue);
         p.next = TAILQ_NEXT(p.upgrade, entry);
         p.last = TAILQ_NEXT(p.next, entry);
         assert_non_null(p.last);
@@ -97,11 +97,11 @@ static void what_is_wrong_with_a_queue_is_seen(void **state)
         SPOILT(p.last->since_ms, -5, "an older request stands behind a younger one");
         SPOILT(p.next->deadline_ms, 0, "a deadline has passed and nobody was told");
         SPOILT(p.next->bearer, p.second->bearer, "a bearer is queued behind its own waiters");
-        SPOILT(p.r->waiter_count, 2, "a count of waiters differs from its list");
+        SPOILT(p.r->line->waiter_count, 2, "a count of waiters differs from its list");
         SPOILT(p.r->moved, true, "a resource was left before it was at rest");
         SPOILT(p.r->touched, true, "a resource was left before it was at rest");
         p.last->op_waits = true;
-        SPOILT(p.r->op, p.last, "one that is not the head waits in the kernel");
+        SPOILT(p.r->line->op, p.last, "one that is not the head waits in the kernel");
         p.last->op_waits = false;
 }
 
@@ -131,22 +131,30 @@ static void a_stall_is_seen(void **state)
 {
         struct trace *t = *state;
         struct parts p = {.t = t->table};
+        struct bearer bearer = {.shared = true, .mode = TABLE_SH};
+        struct holder alone = {.id = 1, .bearer = &bearer, .mode = TABLE_SH};
         struct request *q;
 
         t->outside = TABLE_EX;
         trace_lock(t, 'A', EXCLUSIVE, FOREVER);
         trace_forget(t);
         p.r = only_resource(p.t);
-        q = TAILQ_FIRST(&p.r->queue);
-        assert_ptr_equal(p.r->op, q);
-        SPOILT(p.r->op, NULL, "the head could be granted and nothing is under way");
-        TAILQ_REMOVE(&p.r->queue, q, entry);
-        p.r->waiter_count = 0;
-        p.r->op = NULL;
+        q = TAILQ_FIRST(&p.r->line->queue);
+        assert_ptr_equal(p.r->line->op, q);
+        SPOILT(p.r->line->op, NULL, "the head could be granted and nothing is under way");
+        TAILQ_REMOVE(&p.r->line->queue, q, entry);
+        p.r->line->waiter_count = 0;
+        p.r->line->op = NULL;
         assert_string_equal(table_check(p.t), "an empty resource was not freed");
-        TAILQ_INSERT_HEAD(&p.r->queue, q, entry);
-        p.r->waiter_count = 1;
-        p.r->op = q;
+        p.r->holder_count = p.r->bearer_count = 1;
+        TAILQ_INSERT_TAIL(&p.r->holders, &alone, entry);
+        alone.resource = p.r;
+        assert_string_equal(table_check(p.t), "a line is there for nobody");
+        TAILQ_REMOVE(&p.r->holders, &alone, entry);
+        p.r->holder_count = p.r->bearer_count = 0;
+        TAILQ_INSERT_HEAD(&p.r->line->queue, q, entry);
+        p.r->line->waiter_count = 1;
+        p.r->line->op = q;
         assert_null(table_check(p.t));
 }
 
