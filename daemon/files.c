@@ -14,32 +14,44 @@ static int by_description(const void *a, const void *b)
         return file_compare_descriptions(x->fd, y->fd);
 }
 
+/* NULL: no memory. */
+static struct extra *get_extra(struct file *file)
+{
+        if (file->extra == NULL)
+                file->extra = zeroed(sizeof *file->extra);
+        return file->extra;
+}
+
 static bool list_passed(struct files *f, struct bearer *b)
 {
+        struct extra *extra = get_extra(b->file);
         struct listed *l;
 
+        if (extra == NULL)
+                return false;
         if (f->comparing == FILE_ORDER)
-                return tree_insert(b, &b->file->ordered, by_description);
+                return tree_insert(b, &extra->ordered, by_description);
         l = malloc(sizeof *l);
         if (l == NULL)
                 return false;
         l->bearer = b;
-        SLIST_INSERT_HEAD(&b->file->listed, l, entry);
+        SLIST_INSERT_HEAD(&extra->listed, l, entry);
         return true;
 }
 
 static void unlist_passed(struct files *f, struct bearer *b)
 {
+        struct extra *extra = b->file->extra;
         struct listed *l;
 
         if (f->comparing == FILE_ORDER) {
-                tree_remove(b, &b->file->ordered, by_description);
+                tree_remove(b, &extra->ordered, by_description);
                 return;
         }
-        SLIST_FOREACH(l, &b->file->listed, entry)
+        SLIST_FOREACH(l, &extra->listed, entry)
                 if (l->bearer == b)
                         break;
-        SLIST_REMOVE(&b->file->listed, l, listed, entry);
+        SLIST_REMOVE(&extra->listed, l, listed, entry);
         free(l);
 }
 
@@ -49,9 +61,11 @@ static struct bearer *find_passed(struct files *f, struct file *file, int fd)
         struct bearer probe = {.fd = fd};
         const struct listed *l;
 
+        if (file->extra == NULL)
+                return NULL;
         if (f->comparing == FILE_ORDER)
-                return tree_find(&probe, &file->ordered, by_description);
-        SLIST_FOREACH(l, &file->listed, entry) {
+                return tree_find(&probe, &file->extra->ordered, by_description);
+        SLIST_FOREACH(l, &file->extra->listed, entry) {
                 if (file_same_description(l->bearer->fd, fd))
                         return l->bearer;
         }
@@ -104,7 +118,9 @@ static void free_if_unused(struct files *f, struct file *file)
         if (file->bearers > 0)
                 return;
         chains_remove(&f->by_key, &file->by_key);
-        free(file->path);
+        if (file->extra != NULL)
+                free(file->extra->path);
+        free(file->extra);
         pool_give(&f->file_pool, file);
 }
 
@@ -467,13 +483,13 @@ void files_path(const struct files *f, uint64_t bearer, char *out, size_t size)
         out[0] = '\0';
         if (b == NULL)
                 return;
-        if (b->file->path != NULL) {
-                snprintf(out, size, "%s", b->file->path);
+        if (b->file->extra != NULL && b->file->extra->path != NULL) {
+                snprintf(out, size, "%s", b->file->extra->path);
                 return;
         }
         file_path(b->fd, out, size);
-        if (out[0] != '\0')
-                b->file->path = strdup(out);    /* no memory: then it is asked for again */
+        if (out[0] != '\0' && get_extra(b->file) != NULL)
+                b->file->extra->path = strdup(out);     /* no memory: then it is asked for again */
 }
 
 void files_own_path(const struct files *f, uint64_t bearer, char *out, size_t size)

@@ -29,17 +29,22 @@ struct listed {
         SLIST_ENTRY(listed) entry;
 };
 
-/* Exists as long as a bearer of it does. */
-struct file {
-        struct table_key key;
-        struct link by_key;
-        struct bearer *shared;  /* for requests by path; NULL when none */
+/* What few files have. */
+struct extra {
         /* The passed descriptions: a tree by the kernel's order of descriptions; where it tells no order, a list. */
         union {
                 void *ordered;
                 SLIST_HEAD(, listed) listed;
         };
         char *path;             /* as it was when first shown; NULL before */
+};
+
+/* Exists as long as a bearer of it does. */
+struct file {
+        struct table_key key;
+        struct link by_key;
+        struct bearer *shared;  /* for requests by path; NULL when none */
+        struct extra *extra;    /* NULL: there is nothing in it */
         uint32_t bearers;
 };
 

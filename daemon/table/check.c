@@ -22,7 +22,7 @@ static const char *check_holders(const struct resource *r)
                 if (h->mode == TABLE_EX && r->holder_count > (h->bearer->shared ? 1 : h->bearer->holders))
                         return "somebody holds beside an exclusive holder";
         }
-        if (r->bearer_count > holders || (r->bearer_count == 0) != (holders == 0) || holders != r->holder_count || exclusive != r->exclusive_count)
+        if (r->bearer_count > holders || (r->bearer_count == 0) != (holders == 0) || holders != r->holder_count || (exclusive > 0) != r->exclusive)
                 return "a count of holders differs from its list";
         return NULL;
 }
@@ -65,7 +65,7 @@ static const char *check_queue(const struct table *t, const struct resource *r)
         if (head == NULL)
                 return r->line->op == NULL && store_has_line(r) ? "a line is there for nobody" : NULL;
         if (head->upgrade == NULL && r->line->op == NULL && !head->in_hand &&
-            (head->mode == TABLE_SH ? r->exclusive_count == 0 : r->holder_count == 0))
+            (head->mode == TABLE_SH ? !r->exclusive : r->holder_count == 0))
                 return "the head could be granted and nothing is under way";
         if (r->line->op != NULL && r->line->op->state == REQUEST_WAITING && r->line->op != head && r->line->op->op_waits && !r->line->op->op_cancelled)
                 return "one that is not the head waits in the kernel";

@@ -16,15 +16,15 @@ struct bearer {
         uint64_t id;
         struct link by_id;
         uint32_t users;         /* records that refer to it; each owns one reference */
-        uint32_t holders;
-        enum table_mode mode : 8;       /* what it holds in the kernel */
-        enum table_mode left : 8;       /* without holders: what the last of them left on it in the kernel, not ours to take away */
+        uint32_t holders : 25;  /* a pool's records have numbers of 24 bits */
+        enum table_mode mode : 2;       /* what it holds in the kernel */
+        enum table_mode left : 2;       /* without holders: what the last of them left on it in the kernel, not ours to take away */
         bool shared : 1;
         bool has_trial : 1;     /* one of the holders is on trial */
         bool unlock_due : 1;    /* all holders but the one on trial have left, the last by an unlock */
 };
 
-/* Owner of a lock, as what it is found by. By path: (resource, session, handle). Passed: (bearer, session). */
+/* Owner of a lock, as what it is found by. By path: (resource, session, handle). Passed: (bearer, session). `place`: the resource's address, the bearer's id. */
 struct owner {
         bool shared;
         uint64_t place, session;
@@ -43,7 +43,7 @@ struct holder {
         LIST_ENTRY(holder) of_session;
         struct link by_owner, by_id;
         int32_t handle;
-        enum table_mode mode : 8;
+        enum table_mode mode : 2;
         bool on_trial : 1;      /* made for a request that wants more than the description bears: goes with it unless it is granted */
 };
 
@@ -64,7 +64,7 @@ struct request {                                /* its id is its pool's */
         uint32_t due_index;                     /* its place in the heap of what is due; 0: none */
         int32_t handle;
         int16_t retry_step_ms;
-        enum table_mode mode : 8;
+        enum table_mode mode : 2;
         enum request_state state : 8;
         bool shared : 1, nonblock : 1, detach : 1;
         bool queued_before : 1;                 /* FX_WAITING was said */
@@ -87,11 +87,11 @@ struct resource {
         TAILQ_HEAD(holders, holder) holders;
         struct line *line;                      /* its own while there is a request; between events most files share an empty one */
         struct link by_key;
-        uint32_t slot;                          /* its place in the pool */
-        uint32_t holder_count, exclusive_count;
+        uint32_t holder_count;
         uint32_t bearer_count;                  /* of those who hold */
         uint32_t streak_since_ms;               /* the clock's last 32 bits: a streak is over in less than 49 days, or the outsiders have their turn a little late */
-        uint16_t streak;                        /* hand-overs in a row; no more than TABLE_HANDOVERS_MAX counts */
+        uint8_t streak : 5;                     /* hand-overs in a row; no more than TABLE_HANDOVERS_MAX counts */
+        bool exclusive : 1;                     /* somebody holds so: one, or the co-holders of one description */
         bool released : 1;                      /* an owner has left since the last grant */
         bool moved : 1;                         /* its holders have changed, or somebody's place in its queue: FX_MOVED at rest */
         bool touched : 1;                       /* among those that the event has to pump */

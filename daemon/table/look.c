@@ -53,7 +53,7 @@ table_id table_lock_of(const struct table *t, struct table_key key, uint64_t ses
 
         if (r == NULL)
                 return 0;
-        o = (struct owner){.shared = true, .place = r->slot, .session = session, .handle = handle};
+        o = (struct owner){.shared = true, .place = (uintptr_t)r, .session = session, .handle = handle};
         h = store_holder(t, &o);
         if (h != NULL)
                 return h->id;

@@ -213,13 +213,6 @@ void pool_give(struct pool *p, void *record)
 
 /* ---- with ids ---- */
 
-uint32_t pool_index(const struct pool *p, const void *record)
-{
-        const struct pool_block *b = block_of(p, record);
-
-        return b->number * p->per_block + item_number(p, b, record);
-}
-
 uint64_t pool_id(const struct pool *p, const void *record)
 {
         const struct pool_block *b = block_of(p, record);

@@ -48,10 +48,8 @@ void pool_give(struct pool *p, void *record);
 /* ---- with ids ---- */
 uint64_t pool_id(const struct pool *p, const void *record);     /* not 0 */
 void *pool_find(const struct pool *p, uint64_t id);             /* NULL: it has been given back */
-/* The place of a record, for as long as it is taken: below POOL_INDEX_MAX. */
+/* A record has its place, below POOL_INDEX_MAX, for as long as it is taken. The first at or behind place *index, which it then is; NULL: none. */
 #define POOL_INDEX_MAX (UINT32_C(1) << 24)
-uint32_t pool_index(const struct pool *p, const void *record);
-/* The first record at or behind that place, which *index then is; NULL: none. */
 void *pool_next(const struct pool *p, uint64_t *index);
 
 #endif

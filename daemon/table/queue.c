@@ -10,7 +10,7 @@
 
 static bool may_hold(const struct resource *r, enum table_mode mode)
 {
-        return mode == TABLE_SH ? r->exclusive_count == 0 : r->holder_count == 0;
+        return mode == TABLE_SH ? !r->exclusive : r->holder_count == 0;
 }
 
 /* An upgrade needs all other owners to be gone. */
@@ -226,7 +226,7 @@ static void grant_upgrade(struct table *t, struct request *q)
                 h->mode = TABLE_EX;
                 h->token = token;
         }
-        r->exclusive_count = r->holder_count;
+        r->exclusive = true;
         r->moved = true;
         reply_granted(t, q, own, !on_trial);
         store_end_request(t, q);
@@ -254,7 +254,7 @@ void queue_downgrade(struct table *t, struct holder *h)
                 return;
         TAILQ_FOREACH(other, &r->holders, entry)        /* an exclusive lock has no other holders but co-holders */
                 other->mode = TABLE_SH;
-        r->exclusive_count = 0;
+        r->exclusive = false;
         r->moved = true;
         h->bearer->mode = TABLE_SH;
         r->released = true;

@@ -186,7 +186,7 @@ static bool is_unopposed(const struct request *q)
                 return false;
         if (q->upgrade != NULL)
                 return r->holder_count == (q->bearer->shared ? 1 : q->bearer->holders);
-        return (q->mode == TABLE_SH ? r->exclusive_count : r->holder_count) == 0;
+        return q->mode == TABLE_SH ? !r->exclusive : r->holder_count == 0;
 }
 
 static void enter_queue(struct table *t, struct request *q)
@@ -281,7 +281,7 @@ static bool must_wait(const struct resource *r, enum table_mode mode)
 {
         const struct request *last = TAILQ_LAST(&r->line->queue, waiters);
 
-        return (last != NULL && !last->nonblock) || (mode == TABLE_SH ? r->exclusive_count : r->holder_count) > 0;
+        return (last != NULL && !last->nonblock) || (mode == TABLE_SH ? r->exclusive : r->holder_count > 0);
 }
 
 static void lock(struct table *t, const struct table_event *ev)
@@ -294,7 +294,7 @@ static void lock(struct table *t, const struct table_event *ev)
         size_t held;
 
         if (b != NULL) {
-                waits.place = ev->shared ? r->slot : b->id;
+                waits.place = ev->shared ? (uintptr_t)r : b->id;
                 waits.session = ev->shared ? ev->session : 0;
                 waits.handle = ev->shared ? ev->handle : 0;
         }

@@ -32,12 +32,12 @@ static struct owner owner_of(const struct holder *h)
 {
         bool shared = h->bearer->shared;
 
-        return (struct owner){.shared = shared, .place = shared ? h->resource->slot : h->bearer->id, .session = h->records->id, .handle = shared ? h->handle : 0};
+        return (struct owner){.shared = shared, .place = shared ? (uintptr_t)h->resource : h->bearer->id, .session = h->records->id, .handle = shared ? h->handle : 0};
 }
 
 struct owner store_owner(const struct request *q)
 {
-        return (struct owner){.shared = q->shared, .place = q->shared ? q->resource->slot : q->bearer->id, .session = q->records->id,
+        return (struct owner){.shared = q->shared, .place = q->shared ? (uintptr_t)q->resource : q->bearer->id, .session = q->records->id,
                               .handle = q->shared ? q->handle : 0};
 }
 
@@ -188,7 +188,6 @@ struct resource *store_resource(struct table *t, struct table_key key)
         TAILQ_INIT(&r->holders);
         r->line = &nobody;
         chains_add(&t->resources, &r->by_key);
-        r->slot = pool_index(&t->resource_pool, r);
         t->counts.resources++;
         return r;
 }
@@ -531,7 +530,7 @@ struct holder *store_hold(struct table *t, struct request *q, enum table_mode mo
         r->bearer_count += h->bearer->holders++ == 0;
         h->bearer->left = TABLE_NONE;
         r->holder_count++;
-        r->exclusive_count += mode == TABLE_EX;
+        r->exclusive |= mode == TABLE_EX;
         r->moved = true;
         t->counts.locks++;
         return h;
@@ -549,7 +548,8 @@ void store_free_holder(struct table *t, struct holder *h)
         r->bearer_count -= --h->bearer->holders == 0;
         store_set_trial(h, false);
         r->holder_count--;
-        r->exclusive_count -= h->mode == TABLE_EX;
+        if (h->mode == TABLE_EX)
+                r->exclusive = h->bearer->holders > 0;
         r->moved = true;
         t->counts.locks--;
         store_leave_session(t, h->records->id);

@@ -81,7 +81,7 @@ static void what_is_wrong_with_holders_is_seen(void **state)
         p.second->bearer->mode = TABLE_EX;
         SPOILT(p.second->mode, TABLE_EX, "somebody holds beside an exclusive holder");
         p.second->bearer->mode = TABLE_SH;
-        SPOILT(p.r->exclusive_count, 1, "a count of holders differs from its list");
+        SPOILT(p.r->exclusive, true, "a count of holders differs from its list");
         SPOILT(p.r->holder_count, 3, "a count of holders differs from its list");
         SPOILT(p.r->bearer_count, 0, "a count of holders differs from its list");
 }
