@@ -13,7 +13,7 @@ struct dispatch *dispatch_create(struct files *files, const struct dispatch_opti
 
         if (d == NULL)
                 return NULL;
-        if (!registry_init(&d->registry)) {
+        if (!registry_init(&d->registry, options->accounts != NULL)) {
                 registry_clear(&d->registry);
                 free(d);
                 return NULL;
@@ -21,7 +21,6 @@ struct dispatch *dispatch_create(struct files *files, const struct dispatch_opti
         d->files = files;
         d->options = *options;
         d->hooks = *hooks;
-        d->registry.everybody = options->accounts != NULL;
         d->wake_ms = TABLE_NEVER;
         TAILQ_INIT(&d->lists);
         TAILQ_INIT(&d->looked_up);
@@ -495,6 +494,9 @@ void dispatch_wake_at(struct dispatch *d, int64_t ms)
 void dispatch_stop(struct dispatch *d, const char *by)
 {
         struct request *q;
+        struct table_holder h;
+        struct table_key key;
+        struct seen seen;
         struct grant *g;
         struct link *l;
         size_t i;
@@ -513,6 +515,9 @@ void dispatch_stop(struct dispatch *d, const char *by)
                 if (!g->by_path)
                         continue;
                 dispatch_tell_lost(d, g, by);
-                watch_grant(d, g, "lost");
+                if (!table_lock(engine_table(d->engine), g->lock, &h, &key))
+                        continue;
+                seen = locking_seen(&h, key);
+                watch_grant(d, g, &seen, "lost");
         }
 }

@@ -19,6 +19,13 @@ struct incoming {
         int fd;
 };
 
+/* A lock, as the table knows it, or knew it just now. */
+struct seen {
+        struct table_key key;
+        enum table_mode mode;
+        uint64_t token, bearer;
+};
+
 typedef void identified_fn(struct dispatch *d, struct client *c, struct incoming *in, const struct files_found *found);
 
 /* A request that is kept until something is known: a look at outsiders, where a path leads, or the end of an earlier one. */
@@ -154,7 +161,8 @@ void locking_forget(struct dispatch *d, struct request *q);
  * A lock is the client's no more: nothing of it is left here, and what was last seen of the system's locks no longer speaks of it. `event`: what
  * those who watch are told, NULL: nothing.
  */
-void locking_ended(struct dispatch *d, struct grant *g, const char *event);
+void locking_ended(struct dispatch *d, struct grant *g, const struct seen *seen, const char *event);
+struct seen locking_seen(const struct table_holder *h, struct table_key key);
 /* Unlock it in the table. */
 void locking_give_up(struct dispatch *d, const struct client *c, table_id lock, bool close_only);
 /* Open the request's path, here or off the loop; hold_up: later requests of its session wait so long. */
@@ -180,7 +188,7 @@ void watch_begin(struct dispatch *d, struct client *c, struct incoming *in);
 void watch_end(struct dispatch *d, struct client *c);
 /* Something happened to a request (fx may be NULL) or to a lock. */
 void watch_request(struct dispatch *d, const struct request *q, const char *event, const struct table_effect *fx);
-void watch_grant(struct dispatch *d, const struct grant *g, const char *event);
+void watch_grant(struct dispatch *d, const struct grant *g, const struct seen *seen, const char *event);
 void watch_tick(struct dispatch *d);
 
 /* notices.c */

@@ -17,10 +17,26 @@
 static void give_back(struct dispatch *d, struct client *c, table_id lock)
 {
         struct grant *g = registry_grant(&d->registry, lock);
+        struct table_holder h;
+        struct table_key key;
+        struct seen seen;
 
-        if (g != NULL)
-                locking_ended(d, g, "released");
+        /* No grant: its file was being compared with its path, and it was never told. */
+        if (g != NULL && table_lock(engine_table(d->engine), lock, &h, &key)) {
+                seen = locking_seen(&h, key);
+                locking_ended(d, g, &seen, "released");
+        }
         locking_give_up(d, c, lock, true);
+}
+
+/* False: it has none. */
+static bool give_back_newest(struct dispatch *d, struct client *c)
+{
+        table_id lock = table_newest_lock(engine_table(d->engine), c->id);
+
+        if (lock != 0)
+                give_back(d, c, lock);
+        return lock != 0;
 }
 
 /* All but its locks. */
@@ -41,11 +57,9 @@ static void take_leave(struct dispatch *d, struct client *c)
                 watch_request(d, c->waiting, "cancelled", NULL);
                 locking_forget(d, c->waiting);
         }
-        if (c->grants != NULL)
-                engine_submit(d->engine, &ev);
+        engine_submit(d->engine, &ev);
 }
 
-/* What is left: a lock, perhaps, of which its client has not heard yet. */
 static void forget(struct dispatch *d, struct client *c)
 {
         struct table_event ev = {.kind = EV_SESSION_END, .session = c->id};
@@ -61,11 +75,11 @@ bool dispatch_end(struct dispatch *d, struct client *c)
 
         if (!c->ending)
                 take_leave(d, c);
-        while (c->grants != NULL) {
+        while (table_newest_lock(engine_table(d->engine), c->id) != 0) {
                 if (!d->hooks.take_share(c->session))
                         return false;
-                for (n = 0; n < LOCKS_PER_PIECE && c->grants != NULL; n++)
-                        give_back(d, c, c->grants->lock);
+                for (n = 0; n < LOCKS_PER_PIECE && give_back_newest(d, c); n++)
+                        ;
         }
         forget(d, c);
         return true;
@@ -75,8 +89,8 @@ void dispatch_close(struct dispatch *d, struct client *c)
 {
         if (!c->ending)
                 take_leave(d, c);
-        while (c->grants != NULL)
-                give_back(d, c, c->grants->lock);
+        while (give_back_newest(d, c))
+                ;
         forget(d, c);
 }
 

@@ -14,32 +14,60 @@ static int by_description(const void *a, const void *b)
         return file_compare_descriptions(x->fd, y->fd);
 }
 
+/* NULL: no memory. */
+static struct extra *get_extra(struct file *file)
+{
+        if (file->extra == NULL)
+                file->extra = zeroed(sizeof *file->extra);
+        return file->extra;
+}
+
 static bool list_passed(struct files *f, struct bearer *b)
 {
+        struct extra *extra = get_extra(b->file);
+        struct listed *l;
+
+        if (extra == NULL)
+                return false;
         if (f->comparing == FILE_ORDER)
-                return tree_insert(b, &b->file->ordered, by_description);
-        LIST_INSERT_HEAD(&b->file->listed, b, entry);
+                return tree_insert(b, &extra->ordered, by_description);
+        l = malloc(sizeof *l);
+        if (l == NULL)
+                return false;
+        l->bearer = b;
+        SLIST_INSERT_HEAD(&extra->listed, l, entry);
         return true;
 }
 
 static void unlist_passed(struct files *f, struct bearer *b)
 {
-        if (f->comparing == FILE_ORDER)
-                tree_remove(b, &b->file->ordered, by_description);
-        else
-                LIST_REMOVE(b, entry);
+        struct extra *extra = b->file->extra;
+        struct listed *l;
+
+        if (f->comparing == FILE_ORDER) {
+                tree_remove(b, &extra->ordered, by_description);
+                return;
+        }
+        SLIST_FOREACH(l, &extra->listed, entry)
+                if (l->bearer == b)
+                        break;
+        SLIST_REMOVE(&extra->listed, l, listed, entry);
+        free(l);
 }
 
 /* The bearer of the description behind `fd`, or NULL. */
 static struct bearer *find_passed(struct files *f, struct file *file, int fd)
 {
-        struct bearer *b, probe = {.fd = fd};
+        struct bearer probe = {.fd = fd};
+        const struct listed *l;
 
+        if (file->extra == NULL)
+                return NULL;
         if (f->comparing == FILE_ORDER)
-                return tree_find(&probe, &file->ordered, by_description);
-        LIST_FOREACH(b, &file->listed, entry) {
-                if (file_same_description(b->fd, fd))
-                        return b;
+                return tree_find(&probe, &file->extra->ordered, by_description);
+        SLIST_FOREACH(l, &file->extra->listed, entry) {
+                if (file_same_description(l->bearer->fd, fd))
+                        return l->bearer;
         }
         return NULL;
 }
@@ -51,12 +79,28 @@ static void on_turn_ends(uv_prepare_t *prepare)
         file_end_glance();
 }
 
+static uint64_t key_hash(const struct table_key *key)
+{
+        return chains_mix(chains_mix(key->device) ^ key->inode);
+}
+
+#define FILE_OF(l) chains_owner(l, struct file, by_key)
+
+static uint64_t hash_of_file(const struct link *l)
+{
+        return key_hash(&FILE_OF(l)->key);
+}
+
 struct files *files_create(uv_loop_t *loop, struct descriptors *descriptors, struct mounts *mounts, const struct files_lanes *lanes, uint64_t keep_open_ms)
 {
         struct files *f = calloc(1, sizeof *f);
 
-        if (f == NULL)
+        if (f == NULL || !chains_init(&f->by_key, hash_of_file)) {
+                free(f);
                 return NULL;
+        }
+        pool_init(&f->file_pool, sizeof(struct file), false);
+        pool_init(&f->bearers, sizeof(struct bearer), true);
         files_idle_start(f, loop, keep_open_ms);
         uv_prepare_init(loop, &f->turn_ends);
         uv_prepare_start(&f->turn_ends, on_turn_ends);  /* libuv begins with those that were started last: the transport's, which writes, comes before it */
@@ -73,19 +117,23 @@ struct files *files_create(uv_loop_t *loop, struct descriptors *descriptors, str
 
 static struct file *find_file(struct files *f, const struct table_key *key)
 {
-        struct file *file;
+        struct link *l;
 
-        HASH_FIND(hh, f->files, key, sizeof *key, file);
-        return file;
+        for (l = chains_first(&f->by_key, key_hash(key)); l != NULL; l = chains_next(l))
+                if (FILE_OF(l)->key.inode == key->inode && FILE_OF(l)->key.device == key->device)
+                        return FILE_OF(l);
+        return NULL;
 }
 
 static void free_if_unused(struct files *f, struct file *file)
 {
         if (file->bearers > 0)
                 return;
-        HASH_DELETE(hh, f->files, file);
-        free(file->path);
-        free(file);
+        chains_remove(&f->by_key, &file->by_key);
+        if (file->extra != NULL)
+                free(file->extra->path);
+        free(file->extra);
+        pool_give(&f->file_pool, file);
 }
 
 static struct file *get_file(struct files *f, const struct table_key *key)
@@ -94,15 +142,11 @@ static struct file *get_file(struct files *f, const struct table_key *key)
 
         if (file != NULL)
                 return file;
-        file = zeroed(sizeof *file);
+        file = chains_reserve(&f->by_key, 1) ? pool_take(&f->file_pool) : NULL;
         if (file == NULL)
                 return NULL;
         file->key = *key;
-        HASH_ADD(hh, f->files, key, sizeof file->key, file);
-        if (file->hh.tbl == NULL) {     /* uthash ran out of memory */
-                free(file);
-                return NULL;
-        }
+        chains_add(&f->by_key, &file->by_key);
         return file;
 }
 
@@ -114,37 +158,38 @@ static struct bearer *add_bearer(struct files *f, const struct table_key *key, i
 
         if (file == NULL)
                 return NULL;
-        b = zeroed(sizeof *b);
+        b = pool_take(&f->bearers);
         if (b == NULL)
                 goto fail;
-        b->id = ++f->last_id;
         b->file = file;
         b->fd = fd;
         b->references = 1;
-        b->passed = passed;
+        b->is_passed = passed;
         b->away = away;
-        if (passed && !list_passed(f, b))
-                goto fail;
-        HASH_ADD(hh, f->bearers, id, sizeof b->id, b);
-        if (b->hh.tbl == NULL) {
-                if (passed)
-                        unlist_passed(f, b);
+        if (passed && !list_passed(f, b)) {
+                pool_give(&f->bearers, b);
                 goto fail;
         }
         file->bearers++;
         return b;
 fail:
-        free(b);
         free_if_unused(f, file);
         return NULL;
 }
 
 static struct bearer *find_bearer(const struct files *f, uint64_t id)
 {
-        struct bearer *b;
+        return pool_find(&f->bearers, id);
+}
 
-        HASH_FIND(hh, f->bearers, &id, sizeof id, b);
-        return b;
+static uint64_t id_of(const struct files *f, const struct bearer *b)
+{
+        return pool_id(&f->bearers, b);
+}
+
+struct account *files_account(const struct bearer *b)
+{
+        return b->is_passed ? b->account : NULL;
 }
 
 void files_remove_bearer(struct files *f, struct bearer *b)
@@ -152,16 +197,15 @@ void files_remove_bearer(struct files *f, struct bearer *b)
         struct file *file = b->file;
 
         files_idle_forget(f, b);
-        if (b->passed)
+        if (b->is_passed)
                 unlist_passed(f, b);
         if (file->shared == b)
                 file->shared = NULL;
-        HASH_DELETE(hh, f->bearers, b);
         if (b->away)
-                files_close_away(f, b->account, b->fd, b->id);
+                files_close_away(f, files_account(b), b->fd, id_of(f, b));
         else
-                files_close_now(f, b->account, b->fd);
-        free(b);
+                files_close_now(f, files_account(b), b->fd);
+        pool_give(&f->bearers, b);
         file->bearers--;
         free_if_unused(f, file);
 }
@@ -176,13 +220,17 @@ static void on_closed(uv_handle_t *handle)
 
 void files_destroy(struct files *f)
 {
-        struct bearer *b, *next;
+        struct bearer *b;
+        uint64_t i;
 
         if (f == NULL)
                 return;
         descriptors_lend(f->descriptors, NULL, NULL);
-        HASH_ITER(hh, f->bearers, b, next)
+        for (i = 0; (b = pool_next(&f->bearers, &i)) != NULL; i++)
                 files_remove_bearer(f, b);
+        pool_clear(&f->bearers);
+        pool_clear(&f->file_pool);
+        chains_clear(&f->by_key);
         file_end_glance();
         files_idle_stop(f, on_closed);
         uv_close((uv_handle_t *)&f->turn_ends, on_closed);
@@ -242,7 +290,7 @@ static uint64_t use(struct files *f, struct bearer *b)
 {
         if (b->references++ == 0)
                 files_idle_take(f, b);
-        return b->id;
+        return id_of(f, b);
 }
 
 /* The shared bearer if there is one: then 100,000 waiters need one descriptor. */
@@ -272,7 +320,7 @@ enum files_result files_take_opened(struct files *f, int fd, const struct file_i
                 return no_memory(e);
         }
         b->file->shared = b;
-        *bearer = b->id;
+        *bearer = id_of(f, b);
         return FILES_OK;
 }
 
@@ -345,7 +393,7 @@ enum files_result files_adopt(struct files *f, struct account *account, int fd, 
         if (b != NULL) {
                 files_discard(f, account, fd);
                 b->references++;
-                *bearer = b->id;
+                *bearer = id_of(f, b);
                 return FILES_OK;
         }
         if (!has_room(f)) {
@@ -358,7 +406,7 @@ enum files_result files_adopt(struct files *f, struct account *account, int fd, 
                 return no_memory(e);
         }
         b->account = account;
-        *bearer = b->id;
+        *bearer = id_of(f, b);
         return FILES_OK;
 }
 
@@ -373,7 +421,7 @@ enum files_result files_fresh(struct files *f, uint64_t bearer, int fd, uint64_t
                 files_discard(f, NULL, fd);
                 return FILES_FULL;
         }
-        *fresh = b->id;
+        *fresh = id_of(f, b);
         return FILES_OK;
 }
 
@@ -429,7 +477,7 @@ static void errands_done(struct files *f, uint64_t bearer)
  */
 static void let_go(struct files *f, struct bearer *b)
 {
-        if (b->passed && b->away && files_after_errands(f, b->account, b->id, errands_done))
+        if (b->is_passed && b->away && files_after_errands(f, files_account(b), id_of(f, b), errands_done))
                 b->last_errands++;
         else if (b->last_errands == 0 && !files_idle_keep(f, b))
                 files_remove_bearer(f, b);
@@ -464,13 +512,13 @@ void files_path(const struct files *f, uint64_t bearer, char *out, size_t size)
         out[0] = '\0';
         if (b == NULL)
                 return;
-        if (b->file->path != NULL) {
-                snprintf(out, size, "%s", b->file->path);
+        if (b->file->extra != NULL && b->file->extra->path != NULL) {
+                snprintf(out, size, "%s", b->file->extra->path);
                 return;
         }
         file_path(b->fd, out, size);
-        if (out[0] != '\0')
-                b->file->path = strdup(out);    /* no memory: then it is asked for again */
+        if (out[0] != '\0' && get_extra(b->file) != NULL)
+                b->file->extra->path = strdup(out);     /* no memory: then it is asked for again */
 }
 
 void files_own_path(const struct files *f, uint64_t bearer, char *out, size_t size)
@@ -486,12 +534,12 @@ uint64_t files_user(const struct files *f, uint64_t bearer)
 {
         const struct bearer *b = find_bearer(f, bearer);
 
-        return b != NULL ? account_user(b->account) : 0;
+        return b != NULL ? account_user(files_account(b)) : 0;
 }
 
 size_t files_count(const struct files *f)
 {
-        return HASH_COUNT(f->bearers) - f->idle.count;
+        return f->bearers.used - f->idle.count;
 }
 
 const struct descriptors *files_descriptors(const struct files *f)

@@ -20,6 +20,11 @@ struct keepsake {
         char path[];
 };
 
+static struct keepsake *keepsake_of(const struct bearer *b)
+{
+        return b->is_passed ? NULL : b->keepsake;
+}
+
 static size_t place_of(const struct table_key *key)
 {
         return (size_t)((key->device ^ key->inode * UINT64_C(0x9e3779b97f4a7c15)) >> 32) % FILES_KEEP_OPEN_MAX;
@@ -45,7 +50,7 @@ void files_idle_expect(struct files *f, struct bearer *b, const char *path)
                     uv_now(f->idle.timer.loop) - f->idle.closed[place].at_ms < f->idle.keep_ms;
         struct keepsake *k, *other;
 
-        if (!soon || b->away || b->passed || b->keepsake != NULL || !file_may_linger)
+        if (!soon || b->away || b->is_passed || b->keepsake != NULL || !file_may_linger)
                 return;
         HASH_FIND(hh, f->idle.by_path, path, len, other);
         if (other != NULL)      /* the path does not lead there any more */
@@ -82,7 +87,7 @@ static void on_timer(uv_timer_t *timer)
 
 bool files_idle_keep(struct files *f, struct bearer *b)
 {
-        struct keepsake *k = b->keepsake;
+        struct keepsake *k = keepsake_of(b);
         size_t place = place_of(&b->file->key);
         uint64_t now = uv_now(f->idle.timer.loop);
 
@@ -106,7 +111,7 @@ bool files_idle_keep(struct files *f, struct bearer *b)
 
 void files_idle_take(struct files *f, struct bearer *b)
 {
-        struct keepsake *k = b->keepsake;
+        struct keepsake *k = keepsake_of(b);
 
         if (k == NULL || !k->idle)
                 return;
@@ -117,7 +122,7 @@ void files_idle_take(struct files *f, struct bearer *b)
 
 void files_idle_forget(struct files *f, struct bearer *b)
 {
-        struct keepsake *k = b->keepsake;
+        struct keepsake *k = keepsake_of(b);
 
         if (k == NULL)
                 return;

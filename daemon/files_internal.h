@@ -4,34 +4,48 @@
 
 #include "files.h"
 
+#include "chains.h"
 #include "hash.h"
+#include "pool.h"
 
 #include <sys/queue.h>
 #include <uv.h>
 
-struct bearer {
-        uint64_t id;
+struct bearer {                         /* its id is its pool's */
         struct file *file;
         int fd;
-        struct account *account;        /* of whoever passed it first */
-        size_t references;
-        size_t last_errands;    /* on the lane, each since nobody referred to it; see let_go() */
-        bool passed, away;
-        LIST_ENTRY(bearer) entry;       /* of file.listed */
-        struct keepsake *keepsake;      /* it is worth keeping when nobody refers to it; files_idle.c */
-        UT_hash_handle hh;
+        uint32_t references;
+        union {
+                struct account *account;        /* passed: of whoever passed it first */
+                struct keepsake *keepsake;      /* by path: it is worth keeping when nobody refers to it; files_idle.c */
+        };
+        uint32_t last_errands : 30;     /* on the lane, each since nobody referred to it; see let_go() */
+        bool is_passed : 1, away : 1;
+};
+
+/* A passed description where the kernel tells no order. */
+struct listed {
+        struct bearer *bearer;
+        SLIST_ENTRY(listed) entry;
+};
+
+/* What few files have. */
+struct extra {
+        /* The passed descriptions: a tree by the kernel's order of descriptions; where it tells no order, a list. */
+        union {
+                void *ordered;
+                SLIST_HEAD(, listed) listed;
+        };
+        char *path;             /* as it was when first shown; NULL before */
 };
 
 /* Exists as long as a bearer of it does. */
 struct file {
         struct table_key key;
+        struct link by_key;
         struct bearer *shared;  /* for requests by path; NULL when none */
-        /* The passed descriptions: a tree by the kernel's order of descriptions; where it tells no order, a list. */
-        void *ordered;
-        LIST_HEAD(, bearer) listed;
-        size_t bearers;
-        char *path;             /* as it was when first shown; NULL before */
-        UT_hash_handle hh;
+        struct extra *extra;    /* NULL: there is nothing in it */
+        uint32_t bearers;
 };
 
 struct files_idle {
@@ -49,17 +63,18 @@ struct files_idle {
 struct files {
         uv_prepare_t turn_ends;
         unsigned handles;       /* not closed yet */
-        struct file *files;
-        struct bearer *bearers;
+        struct pool file_pool, bearers; /* bearers: by id */
+        struct chains by_key;           /* files */
         struct descriptors *descriptors;
         size_t expected;        /* descriptors that are being opened for locks */
-        uint64_t last_id;
         struct mounts *mounts;
         struct files_lanes lanes;
         enum file_comparing comparing;
         struct files_idle idle;
 };
 
+/* Whose it is; NULL: nobody's. */
+struct account *files_account(const struct bearer *b);
 /* Closes it. */
 void files_remove_bearer(struct files *f, struct bearer *b);
 

@@ -48,10 +48,10 @@ static void submit(struct dispatch *d, struct request *q, uint64_t bearer)
                 .nonblock = q->nonblock,
                 .detach = q->detach,
                 .claims = q->claims,
-                .claimed_token = q->claimed_token,
+                .claimed_token = q->claims != TABLE_NONE ? q->claimed_token : 0,
                 .group = group_of(d, q->client),
                 .since_ms = q->since_ms,
-                .deadline_ms = q->deadline_ms,
+                .deadline_ms = q->claims != TABLE_NONE ? TABLE_NEVER : q->deadline_ms,
         };
 
         engine_submit(d->engine, &ev);
@@ -64,11 +64,16 @@ void locking_forget(struct dispatch *d, struct request *q)
         registry_request_remove(&d->registry, q);
 }
 
-void locking_ended(struct dispatch *d, struct grant *g, const char *event)
+struct seen locking_seen(const struct table_holder *h, struct table_key key)
+{
+        return (struct seen){.key = key, .mode = h->mode, .token = h->token, .bearer = h->bearer};
+}
+
+void locking_ended(struct dispatch *d, struct grant *g, const struct seen *seen, const char *event)
 {
         if (event != NULL)
-                watch_grant(d, g, event);
-        outside_released(d->outside, g->key.device, g->key.inode);
+                watch_grant(d, g, seen, event);
+        outside_released(d->outside, seen->key.device, seen->key.inode);
         d->path_locks -= g->by_path;
         registry_grant_remove(&d->registry, g);
 }
@@ -260,16 +265,18 @@ static struct request *add_request(struct dispatch *d, struct client *c, const s
         if (q == NULL)
                 return NULL;
         q->mode = p->mode == PL_MODE_EX ? TABLE_EX : TABLE_SH;
-        q->handle = p->handle;
+        q->handle = (int32_t)p->handle;
         q->by_path = !p->fd;
         q->create = p->create;
         q->notify = p->notify && in->request.id.kind != PL_ID_NONE;
         q->nonblock = p->nonblock || p->timeout_ms == 0;
         q->detach = p->detach;
         q->claims = p->reclaim_token < 0 ? TABLE_NONE : p->reclaim_mode == PL_MODE_EX ? TABLE_EX : TABLE_SH;
-        q->claimed_token = p->reclaim_token < 0 ? 0 : (uint64_t)p->reclaim_token;
         q->since_ms = arrival(d, in);
-        q->deadline_ms = p->timeout_ms > 0 && !q->nonblock ? in->since_ms + p->timeout_ms : TABLE_NEVER;
+        if (q->claims != TABLE_NONE)
+                q->claimed_token = (uint64_t)p->reclaim_token;
+        else
+                q->deadline_ms = p->timeout_ms > 0 && !q->nonblock ? in->since_ms + p->timeout_ms : TABLE_NEVER;
         return q;
 }
 
@@ -328,16 +335,19 @@ static table_id meant(struct dispatch *d, const struct client *c, const struct p
 static void unlock(struct dispatch *d, struct client *c, const struct pl_request *r, table_id lock)
 {
         struct table_holder h;
+        struct table_key key;
         struct pl_writer w;
+        struct seen seen;
         struct grant *g;
 
-        if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, NULL) && h.session == c->id) {
+        if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, &key) && h.session == c->id) {
+                seen = locking_seen(&h, key);
                 g = registry_grant(&d->registry, lock);
                 /* Not what was held for long: it is the wait that counts. */
                 if (g != NULL && !g->by_path && g->label[0] != '\0' && engine_now(d->engine) - h.since_ms < PL_FOLLOW_MS)
-                        registry_give_back(c, g, engine_now(d->engine));
+                        registry_give_back(c, g, seen.key, &h, engine_now(d->engine));
                 if (g != NULL)
-                        locking_ended(d, g, "released");
+                        locking_ended(d, g, &seen, "released");
                 locking_give_up(d, c, lock, r->unlock.close && !h.shared);
         } else {
                 lock = 0;

@@ -19,9 +19,15 @@
 #define LOG_LOOK_MS 2000        /* a log line without a name waits so long for a look at outsiders: two of them, if one came too early */
 #define LOG_LINES_PER_TURN 100  /* of the loop: a crowd that has waited long must not hold up the others */
 
+/* One who wants to be told, and what it was told last. */
+struct listener {
+        struct audience *audience;      /* NULL: of none now */
+        uint64_t position, holders;
+        int64_t told_at_ms;             /* 0: nothing yet */
+};
+
 struct audience {
         struct table_key key;
-        LIST_HEAD(, request) members;
         size_t count;
         bool untold;            /* on that list */
         bool looks;             /* it is being looked up who keeps the file outside */
@@ -53,7 +59,6 @@ static struct audience *get_audience(struct dispatch *d, struct table_key key)
         if (a != NULL || (a = calloc(1, sizeof *a)) == NULL)
                 return a;
         a->key = key;
-        LIST_INIT(&a->members);
         HASH_ADD(hh, d->audiences.by_file, key, sizeof a->key, a);
         if (a->hh.tbl == NULL) {
                 free(a);
@@ -82,14 +87,19 @@ static void set_told(struct dispatch *d, struct audience *a)
         a->untold = false;
 }
 
+static bool listens(const struct request *q)
+{
+        return q->listener != NULL && q->listener->audience != NULL;
+}
+
 void notices_forget(struct dispatch *d, struct request *q)
 {
-        struct audience *a = q->audience;
+        struct audience *a;
 
-        if (a == NULL)
+        if (!listens(q))
                 return;
-        LIST_REMOVE(q, of_audience);
-        q->audience = NULL;
+        a = q->listener->audience;
+        q->listener->audience = NULL;   /* when it was told last is still to be known, if it joins another one */
         if (--a->count > 0)
                 return;
         set_told(d, a);
@@ -112,18 +122,20 @@ static void tell(struct dispatch *d, struct request *q, uint64_t position, uint6
         rows_holders(&d->listing, &w, q->client, q->key);
         pl_reply_end(&w);
         dispatch_flush(d, q->client, true);
-        q->told_position = position;
-        q->told_holders = holders;
-        q->told_at_ms = engine_now(d->engine);
+        q->listener->position = position;
+        q->listener->holders = holders;
+        q->listener->told_at_ms = engine_now(d->engine);
 }
 
 /* False: there is something to tell, but not yet. One that does not read is told later, and then only the latest. */
 static bool tell_news(struct dispatch *d, struct request *q, uint64_t position, uint64_t holders)
 {
-        if (q->told_at_ms != 0) {
-                if (q->told_position == position && q->told_holders == holders)
+        const struct listener *l = q->listener;
+
+        if (l->told_at_ms != 0) {
+                if (l->position == position && l->holders == holders)
                         return true;
-                if (q->told_at_ms + PL_NOTIFY_INTERVAL_MS > engine_now(d->engine))
+                if (l->told_at_ms + PL_NOTIFY_INTERVAL_MS > engine_now(d->engine))
                         return false;
         }
         if (d->hooks.clogged(q->client->session))
@@ -144,7 +156,7 @@ static bool tell_audience(struct dispatch *d, struct audience *a)
 
         for (i = 0; left > 0 && table_waiter_at(t, a->key, i, &wt); i++) {
                 q = registry_request(&d->registry, wt.cookie);
-                if (q == NULL || q->audience != a)
+                if (q == NULL || q->listener == NULL || q->listener->audience != a)
                         continue;
                 left--;
                 all &= tell_news(d, q, wt.position, holders);
@@ -225,13 +237,15 @@ void notices_outside_refreshed(struct dispatch *d)
 static void join(struct dispatch *d, struct request *q)
 {
         uint64_t position = table_position(engine_table(d->engine), q->table_request);
-        struct audience *a = position > 0 ? get_audience(d, q->key) : NULL;
+        struct audience *a;
 
+        if (position > 0 && q->listener == NULL)
+                q->listener = calloc(1, sizeof *q->listener);
+        a = position > 0 && q->listener != NULL ? get_audience(d, q->key) : NULL;
         if (a == NULL)
                 return;         /* it waits no more; or no memory: it goes without notices */
-        LIST_INSERT_HEAD(&a->members, q, of_audience);
         a->count++;
-        q->audience = a;
+        q->listener->audience = a;
         if (!tell_news(d, q, position, rows_holders_mark(&d->listing, q->key)))
                 set_untold(d, a);
 }
@@ -252,10 +266,10 @@ void notices_waiting(struct dispatch *d, const struct table_effect *fx)
         outside = waits_for_outsider(engine_table(d->engine), q);
         if (outside)
                 look(d);
-        if (q->notify && q->audience == NULL)
+        if (q->notify && !listens(q))
                 join(d, q);
-        if (q->audience != NULL)
-                q->audience->looks |= outside;
+        if (listens(q))
+                q->listener->audience->looks |= outside;
 }
 
 /* ---- the log ---- */

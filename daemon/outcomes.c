@@ -72,7 +72,7 @@ static void conclude(struct dispatch *d, struct request *q, const struct table_e
 
         g = registry_grant(&d->registry, fx->lock);
         if (fx->lock != 0 && g == NULL) {
-                g = registry_grant_add(&d->registry, q, fx->lock);
+                g = registry_grant_add(&d->registry, q, fx->lock, fx->waited_ms);
                 if (g == NULL) {
                         locking_give_up(d, c, fx->lock, fx->relock);    /* what its description bore before it keeps */
                         locking_refuse_for_memory(d, q);
@@ -80,12 +80,8 @@ static void conclude(struct dispatch *d, struct request *q, const struct table_e
                 }
                 d->path_locks += q->by_path;
         }
-        if (g != NULL) {
-                g->mode = fx->mode;
-                g->token = fx->token;
-        }
         if (fx->dropped != 0 && (g = registry_grant(&d->registry, fx->dropped)) != NULL)
-                locking_ended(d, g, NULL);
+                locking_ended(d, g, &(struct seen){.key = fx->key}, NULL);
         d->metrics.granted += !fx->relock;
         d->metrics.relocked += fx->relock;
         metrics_waited(&d->metrics, fx->waited_ms);
@@ -189,13 +185,14 @@ static void refused_by_deadlock(struct dispatch *d, const struct request *q, siz
 
 void outcome_lost(struct dispatch *d, const struct table_effect *fx)
 {
+        struct seen seen = {.key = fx->key, .mode = fx->mode, .token = fx->token, .bearer = fx->bearer};
         struct grant *g = registry_grant(&d->registry, fx->lock);
 
         if (g == NULL)
                 return;
         d->metrics.lost++;
         dispatch_tell_lost(d, g, fx->broken ? d->broken_by : "outside");
-        locking_ended(d, g, "lost");
+        locking_ended(d, g, &seen, "lost");
 }
 
 void outcome_under_way(struct dispatch *d, const struct table_effect *fx)

@@ -6,34 +6,24 @@
 /* ---- what the indices go by ---- */
 
 #define CLIENT(l) chains_owner(l, struct client, by_session)
-#define REQUEST(l) chains_owner(l, struct request, by_cookie)
 #define BY_ID(l) chains_owner(l, struct request, by_id)
 #define GRANT(l) chains_owner(l, struct grant, by_lock)
 #define BY_LABEL(l) chains_owner(l, struct grant, by_label)
 
-static uint64_t text_hash(const char *text)
-{
-        return hash_bytes(text, strlen(text));
-}
-
 static uint64_t id_hash(const struct client *c, const struct pl_id *id)
 {
-        return chains_mix(chains_mix(c->id) ^ (id->kind == PL_ID_INTEGER ? (uint64_t)id->number : text_hash(id->text)));
+        return chains_mix(chains_mix(c->id) ^ (id->kind == PL_ID_INTEGER ? (uint64_t)id->number : hash_bytes(id->text, strlen(id->text))));
 }
 
+/* Of one of `texts`. */
 static uint64_t label_hash(const struct client *c, int64_t handle, const char *label)
 {
-        return chains_mix(chains_mix(c->id ^ ((uint64_t)handle << 32)) ^ text_hash(label));
+        return chains_mix(chains_mix(c->id ^ ((uint64_t)handle << 32)) ^ (uintptr_t)label);
 }
 
 static uint64_t hash_of_client(const struct link *l)
 {
         return chains_mix(CLIENT(l)->id);
-}
-
-static uint64_t hash_of_request(const struct link *l)
-{
-        return chains_mix(REQUEST(l)->cookie);
 }
 
 static uint64_t hash_of_id(const struct link *l)
@@ -53,19 +43,26 @@ static uint64_t hash_of_label(const struct link *l)
         return label_hash(g->client, g->handle, g->label);
 }
 
-bool registry_init(struct registry *r)
+bool registry_init(struct registry *r, bool everybody)
 {
-        return chains_init(&r->clients, hash_of_client) && chains_init(&r->requests, hash_of_request) && chains_init(&r->ids, hash_of_id) &&
-               chains_init(&r->grants, hash_of_grant) && chains_init(&r->labels, hash_of_label);
+        size_t part = everybody ? sizeof(struct part) : 0;
+
+        r->everybody = everybody;
+        pool_init(&r->requests, sizeof(struct request) + part, true);
+        pool_init(&r->grant_pool, sizeof(struct grant) + part, false);
+        return chains_init(&r->clients, hash_of_client) && chains_init(&r->ids, hash_of_id) && chains_init(&r->grants, hash_of_grant) &&
+               chains_init(&r->labels, hash_of_label) && labels_init(&r->texts);
 }
 
 void registry_clear(struct registry *r)
 {
         chains_clear(&r->clients);
-        chains_clear(&r->requests);
+        pool_clear(&r->requests);
+        pool_clear(&r->grant_pool);
         chains_clear(&r->ids);
         chains_clear(&r->grants);
         chains_clear(&r->labels);
+        labels_clear(&r->texts);
 }
 
 /* ---- clients ---- */
@@ -166,13 +163,13 @@ static void drop_stake_if_empty(struct registry *r, struct stake *s)
         free(s);
 }
 
-static void leave_stake(struct registry *r, struct request *q)
+static void leave_stake(struct registry *r, struct part *p)
 {
-        if (q->stake == NULL)
+        if (!r->everybody || p->stake == NULL)
                 return;
-        LIST_REMOVE(q, of_stake);
-        drop_stake_if_empty(r, q->stake);
-        q->stake = NULL;
+        LIST_REMOVE(p, entry);
+        drop_stake_if_empty(r, p->stake);
+        p->stake = NULL;
 }
 
 bool registry_request_stake(struct registry *r, struct request *q)
@@ -181,31 +178,43 @@ bool registry_request_stake(struct registry *r, struct request *q)
 
         if (!r->everybody)
                 return true;
-        leave_stake(r, q);
+        leave_stake(r, q->part);
         s = get_stake(r, q->client, q->key);
         if (s == NULL)
                 return false;
-        LIST_INSERT_HEAD(&s->requests, q, of_stake);
-        q->stake = s;
+        *q->part = (struct part){.stake = s, .of = q};
+        LIST_INSERT_HEAD(&s->requests, q->part, entry);
         return true;
 }
 
 /* ---- requests ---- */
 
+static void free_request(struct registry *r, struct request *q)
+{
+        if (q->id.kind == PL_ID_STRING)
+                free((char *)q->id.text);
+        if (q->label != NULL)
+                labels_drop(&r->texts, q->label);
+        free(q->listener);
+        pool_give(&r->requests, q);
+}
+
 struct request *registry_request_add(struct registry *r, struct client *c, const struct pl_id *id, const char *label)
 {
-        size_t len = strlen(label);
-        struct request *q = zeroed(sizeof *q + len + 1);
+        struct request *q = chains_reserve(&r->ids, 1) ? pool_take(&r->requests) : NULL;
 
-        if (q == NULL || !chains_reserve(&r->requests, 1) || !chains_reserve(&r->ids, 1)) {
-                free(q);
+        if (q == NULL)
+                return NULL;
+        q->id = *id;
+        if (id->kind == PL_ID_STRING)
+                q->id.text = strdup(id->text);
+        q->label = labels_get(&r->texts, label);
+        if (q->label == NULL || (id->kind == PL_ID_STRING && q->id.text == NULL)) {
+                free_request(r, q);
                 return NULL;
         }
-        memcpy(q->label, label, len + 1);
-        q->cookie = ++r->last_cookie;
+        q->cookie = pool_id(&r->requests, q);
         q->client = c;
-        q->id = *id;
-        chains_add(&r->requests, &q->by_cookie);
         if (id->kind != PL_ID_NONE)
                 chains_add(&r->ids, &q->by_id);
         c->request_count++;
@@ -227,12 +236,7 @@ struct request *registry_request_add(struct registry *r, struct client *c, const
 
 struct request *registry_request(const struct registry *r, uint64_t cookie)
 {
-        struct link *l;
-
-        for (l = chains_first(&r->requests, chains_mix(cookie)); l != NULL; l = chains_next(l))
-                if (REQUEST(l)->cookie == cookie)
-                        return REQUEST(l);
-        return NULL;
+        return pool_find(&r->requests, cookie);
 }
 
 struct request *registry_request_by_id(const struct registry *r, const struct client *c, const struct pl_id *id)
@@ -247,12 +251,11 @@ struct request *registry_request_by_id(const struct registry *r, const struct cl
 
 void registry_request_remove(struct registry *r, struct request *q)
 {
-        chains_remove(&r->requests, &q->by_cookie);
         if (q->id.kind != PL_ID_NONE)
                 chains_remove(&r->ids, &q->by_id);
         q->client->request_count--;
         account_remove(q->client->account, ACCOUNT_WAITING);
-        leave_stake(r, q);
+        leave_stake(r, q->part);
         if (q->prev != NULL)
                 q->prev->next = q->next;
         else
@@ -269,66 +272,78 @@ void registry_request_remove(struct registry *r, struct request *q)
                 q->newer->older = q->older;
         else
                 r->newest = q->older;
-        free(q);
+        free_request(r, q);
 }
 
 /* ---- grants ---- */
 
+/* The newest of the session and handle with that label, which is one of `texts`. */
+static struct grant *find_by_label(const struct registry *r, const struct client *c, int64_t handle, const char *label)
+{
+        const struct grant *g;
+        struct link *l;
+
+        for (l = chains_first(&r->labels, label_hash(c, handle, label)); l != NULL; l = chains_next(l)) {
+                g = BY_LABEL(l);
+                if (g->client == c && g->handle == handle && g->label == label)
+                        return BY_LABEL(l);
+        }
+        return NULL;
+}
+
 /* Newest first: g takes the place of the one that was meant by its label until now. */
 static void label_add(struct registry *r, struct grant *g)
 {
-        struct grant *newest = registry_grant_by_label(r, g->client, g->handle, g->label);
+        struct grant *newest = find_by_label(r, g->client, g->handle, g->label);
 
         if (newest != NULL) {
                 chains_remove(&r->labels, &newest->by_label);
                 g->same_older = newest;
+                newest->is_newest = false;
                 newest->same_newer = g;
         }
+        g->is_newest = true;
         chains_add(&r->labels, &g->by_label);
 }
 
 static void label_remove(struct registry *r, struct grant *g)
 {
-        if (g->same_older != NULL)
-                g->same_older->same_newer = g->same_newer;
-        if (g->same_newer != NULL) {
-                g->same_newer->same_older = g->same_older;
+        struct grant *older = g->same_older;
+
+        if (!g->is_newest) {
+                g->same_newer->same_older = older;
+                if (older != NULL)
+                        older->same_newer = g->same_newer;
                 return;
         }
         chains_remove(&r->labels, &g->by_label);
-        if (g->same_older != NULL)
-                chains_add(&r->labels, &g->same_older->by_label);
+        if (older == NULL)
+                return;
+        older->is_newest = true;
+        chains_add(&r->labels, &older->by_label);
 }
 
-struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock)
+struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock, int64_t waited_ms)
 {
-        struct grant *g = zeroed(sizeof *g + strlen(q->label) + 1);
+        struct grant *g = chains_reserve(&r->grants, 1) && chains_reserve(&r->labels, 1) ? pool_take(&r->grant_pool) : NULL;
         struct client *c = q->client;
 
-        if (g == NULL || !chains_reserve(&r->grants, 1) || !chains_reserve(&r->labels, 1)) {
-                free(g);
+        if (g == NULL)
                 return NULL;
-        }
         g->lock = lock;
         g->client = c;
-        g->key = q->key;
-        g->bearer = q->bearer;
-        g->handle = (int32_t)q->handle;
+        g->handle = (uint32_t)q->handle & INT32_MAX;
         g->by_path = q->by_path;
-        g->since_ms = q->since_ms;
-        memcpy(g->label, q->label, strlen(q->label) + 1);
+        g->waited_ms = (uint32_t)(waited_ms < INT32_MAX ? waited_ms : INT32_MAX) & INT32_MAX;
+        g->label = labels_keep(q->label);
         chains_add(&r->grants, &g->by_lock);
         if (g->label[0] != '\0')
                 label_add(r, g);
-        if (q->stake != NULL) {         /* the request's, so that nothing can fail */
-                LIST_INSERT_HEAD(&q->stake->grants, g, of_stake);
-                g->stake = q->stake;
+        if (r->everybody && q->part->stake != NULL) {     /* the request's, so that nothing can fail */
+                *g->part = (struct part){.stake = q->part->stake, .of = g};
+                LIST_INSERT_HEAD(&g->part->stake->grants, g->part, entry);
         }
         account_add(c->account, ACCOUNT_LOCKS);
-        g->next = c->grants;
-        if (g->next != NULL)
-                g->next->prev = g;
-        c->grants = g;
         c->grant_count++;
         return g;
 }
@@ -345,15 +360,8 @@ struct grant *registry_grant(const struct registry *r, table_id lock)
 
 struct grant *registry_grant_by_label(const struct registry *r, const struct client *c, int64_t handle, const char *label)
 {
-        const struct grant *g;
-        struct link *l;
-
-        for (l = chains_first(&r->labels, label_hash(c, handle, label)); l != NULL; l = chains_next(l)) {
-                g = BY_LABEL(l);
-                if (g->client == c && g->handle == handle && strcmp(g->label, label) == 0)
-                        return BY_LABEL(l);
-        }
-        return NULL;
+        label = labels_find(&r->texts, label);
+        return label != NULL ? find_by_label(r, c, handle, label) : NULL;
 }
 
 void registry_grant_remove(struct registry *r, struct grant *g)
@@ -361,22 +369,14 @@ void registry_grant_remove(struct registry *r, struct grant *g)
         if (g->label[0] != '\0')
                 label_remove(r, g);
         chains_remove(&r->grants, &g->by_lock);
-        if (g->prev != NULL)
-                g->prev->next = g->next;
-        else
-                g->client->grants = g->next;
-        if (g->next != NULL)
-                g->next->prev = g->prev;
         g->client->grant_count--;
         account_remove(g->client->account, ACCOUNT_LOCKS);
-        if (g->stake != NULL) {
-                LIST_REMOVE(g, of_stake);
-                drop_stake_if_empty(r, g->stake);
-        }
-        free(g);
+        leave_stake(r, g->part);
+        labels_drop(&r->texts, g->label);
+        pool_give(&r->grant_pool, g);
 }
 
-void registry_give_back(struct client *c, const struct grant *g, int64_t now_ms)
+void registry_give_back(struct client *c, const struct grant *g, struct table_key key, const struct table_holder *h, int64_t now_ms)
 {
         size_t len = strlen(g->label) + 1;
 
@@ -384,7 +384,7 @@ void registry_give_back(struct client *c, const struct grant *g, int64_t now_ms)
         c->given_back = malloc(sizeof *c->given_back + len);
         if (c->given_back == NULL)
                 return;
-        *c->given_back = (struct given_back){.key = g->key, .mode = g->mode, .since_ms = g->since_ms, .at_ms = now_ms};
+        *c->given_back = (struct given_back){.key = key, .mode = h->mode, .since_ms = h->since_ms - g->waited_ms, .at_ms = now_ms};
         memcpy(c->given_back->label, g->label, len);
 }
 

@@ -8,13 +8,15 @@
 #include "account.h"
 #include "chains.h"
 #include "hash.h"
+#include "labels.h"
 #include "message.h"
 #include "peer.h"
+#include "pool.h"
 #include "table.h"
 
 #include <sys/queue.h>
 
-struct audience;
+struct listener;
 struct session;
 struct registry;
 struct kept;
@@ -65,7 +67,6 @@ struct client {
         char *name;                     /* as it said in hello; NULL if it did not */
         struct fd_ring *fds;            /* NULL while there is none */
         struct request *waiting;        /* list of all that wait, those without id too */
-        struct grant *grants;           /* list of what it holds */
         struct given_back *given_back;  /* its last one, until its next lock request; NULL: none */
         uint32_t fd_count, deferred_count, deferred_fds, request_count, grant_count;
         struct watching *watching;      /* NULL: it does not */
@@ -79,82 +80,92 @@ struct stake_key {
 };
 struct stake {
         struct stake_key key;
-        LIST_HEAD(, grant) grants;
-        LIST_HEAD(, request) requests;
+        LIST_HEAD(, part) grants, requests;
         UT_hash_handle hh;
 };
 
-/* A lock request from its arrival to its answer. */
+/* A request's or a grant's part of one. */
+struct part {
+        struct stake *stake;            /* NULL: none yet */
+        LIST_ENTRY(part) entry;
+        void *of;
+};
+
+enum request_place {
+        REQUEST_IN_TABLE,
+        REQUEST_OPENING,                /* its path is being opened off the loop; then it enters the table */
+        REQUEST_CHECKING                /* `lock` was granted; whether it is still the file of that path is being looked up off the loop */
+};
+
+/* A lock request from its arrival to its answer. There may be hundreds of thousands. */
 struct request {
         uint64_t cookie;
         struct client *client;
-        struct pl_id id;
+        struct pl_id id;                /* its text is its own */
+        const char *label;              /* labels.h; "" when none was given */
         uint64_t bearer;                /* what it waits on or was granted */
-        table_id table_request;         /* 0 until it waits */
+        union {
+                table_id table_request; /* 0 until it waits */
+                table_id lock;          /* while it is checked */
+        };
         struct table_key key;
-        enum table_mode mode, claims;   /* claims: a lock from before, with claimed_token; else NONE */
-        uint64_t claimed_token;
-        int64_t handle, since_ms, deadline_ms;
-        bool by_path, create, notify, nonblock, detach;
-        bool logged;                    /* the log says that it waits long */
-        enum {
-                REQUEST_IN_TABLE,
-                REQUEST_OPENING,        /* its path is being opened off the loop; then it enters the table */
-                REQUEST_CHECKING        /* `lock` was granted; whether it is still the file of that path is being looked up off the loop */
-        } place;
-        bool waits;                     /* it was queued once */
-        bool holds_up;                  /* while it is opened, later requests of its session wait */
-        table_id lock;                  /* while it is checked */
-        bool recalled;                  /* its path has not been looked at since it came: files_recall() */
-        bool misled;                    /* it leads elsewhere: this one leaves the queue that it joined */
-        unsigned reopened;              /* how often its file was replaced meanwhile */
-        /* for `notify`: what it was told last, and who else wants to know of its file; NULL until it waits */
-        uint64_t told_position, told_holders;
-        int64_t told_at_ms;
-        struct audience *audience;
-        LIST_ENTRY(request) of_audience;
-        struct stake *stake;
-        LIST_ENTRY(request) of_stake;
+        int64_t since_ms;
+        union {
+                int64_t deadline_ms;
+                uint64_t claimed_token; /* of a claim, which never waits */
+        };
+        struct listener *listener;      /* for `notify`; NULL until it waits. notices.c */
         struct request *older, *newer;  /* all waiting requests by arrival */
         struct request *prev, *next;    /* of its client */
-        struct link by_cookie, by_id;
-        char label[];                   /* "" when none was given */
+        struct link by_id;
+        int32_t handle;
+        uint16_t reopened;              /* how often its file was replaced meanwhile */
+        enum table_mode mode : 2, claims : 2;   /* claims: a lock from before, with claimed_token; else NONE */
+        enum request_place place : 2;
+        bool by_path : 1, create : 1, notify : 1, nonblock : 1, detach : 1;
+        bool logged : 1;                /* the log says that it waits long */
+        bool waits : 1;                 /* it was queued once */
+        bool holds_up : 1;              /* while it is opened, later requests of its session wait */
+        bool recalled : 1;              /* its path has not been looked at since it came: files_recall() */
+        bool misled : 1;                /* it leads elsewhere: this one leaves the queue that it joined */
+        struct part part[];           /* one for `everybody`, else none */
 };
 
-/* A lock held, under the name it was asked for. What a look for it compares stands together: of 100,000 none is in the processor's cache. */
+/*
+ * A lock held, under the name it was asked for. What else there is to say of it the table knows, by `lock`. What a look for it compares stands together: of
+ * 100,000 none is in the processor's cache.
+ */
 struct grant {
-        struct link by_lock, by_label;
         table_id lock;
         struct client *client;
-        struct table_key key;
-        uint64_t bearer;                /* that it was granted on */
-        uint64_t token;
-        int64_t since_ms;               /* when it was asked for */
-        int32_t handle;
-        enum table_mode mode : 8;
-        bool by_path : 1;
-        struct stake *stake;
-        LIST_ENTRY(grant) of_stake;
-        struct grant *prev, *next;      /* of its client */
-        struct grant *same_older, *same_newer;  /* with the same label, session and handle */
-        char label[];                   /* "" when none was given */
+        const char *label;              /* labels.h; "" when none was given */
+        struct link by_lock;
+        union {                         /* of those with the same label, session and handle */
+                struct link by_label;   /* the newest alone is in the index */
+                struct grant *same_newer;
+        };
+        struct grant *same_older;
+        uint32_t handle : 31, by_path : 1;
+        uint32_t waited_ms : 31, is_newest : 1; /* waited: from the request to the grant; what is longer than 24 days is told as 24 days */
+        struct part part[];           /* one for `everybody`, else none */
 };
 
 struct registry {
         struct chains clients;          /* by id */
-        struct chains requests;         /* by cookie */
+        struct pool requests;           /* by cookie */
         struct chains ids;              /* of requests that have one, by client and JSON-RPC id */
         struct request *oldest, *newest;
         struct request *unlogged;       /* the oldest of which the log does not say yet that it waits long; NULL: none */
+        struct pool grant_pool;
         struct chains grants;           /* by lock id */
+        struct labels texts;
         struct chains labels;           /* the newest of each session, handle and label: unlock by path finds it so; those without label are not in it */
         struct stake *stakes;           /* only for `everybody` */
         bool everybody;                 /* every user is served */
-        uint64_t last_cookie;
 };
 
 /* Zeroed before. False: no memory; it is to be cleared all the same. */
-bool registry_init(struct registry *r);
+bool registry_init(struct registry *r, bool everybody);
 void registry_clear(struct registry *r);
 
 struct client *registry_client(const struct registry *r, uint64_t id);
@@ -178,14 +189,14 @@ bool registry_request_stake(struct registry *r, struct request *q);
 const struct stake *registry_stake(const struct registry *r, const struct client *c, struct table_key file);
 
 /* A lock that the request was granted. NULL when out of memory. */
-struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock);
+struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock, int64_t waited_ms);
 struct grant *registry_grant(const struct registry *r, table_id lock);
 /* The newest lock of this session and handle with exactly this label, or NULL. */
 struct grant *registry_grant_by_label(const struct registry *r, const struct client *c, int64_t handle, const char *label);
 void registry_grant_remove(struct registry *r, struct grant *g);
 
-/* Remember a lock that is being given back; forget what was. (Out of memory: nothing is remembered.) */
-void registry_give_back(struct client *c, const struct grant *g, int64_t now_ms);
+/* Remember a lock that is being given back, as the table knows it; forget what was. (Out of memory: nothing is remembered.) */
+void registry_give_back(struct client *c, const struct grant *g, struct table_key key, const struct table_holder *h, int64_t now_ms);
 void registry_forget_given_back(struct client *c);
 
 #endif

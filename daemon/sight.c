@@ -31,13 +31,16 @@ static void own_path(const struct listing *l, bool by_path, const char *label, u
 
 void sight_path(const struct listing *l, const struct client *viewer, struct table_key file, uint64_t bearer, char *out, size_t size)
 {
+        const struct table *t = engine_table(l->engine);
+        const struct part *part;
         const struct stake *s;
         const struct request *q;
         const struct grant *g;
+        struct table_holder h;
         uint64_t any;
 
         if (sees_all(l->registry, viewer)) {
-                any = table_any_bearer(engine_table(l->engine), file);
+                any = table_any_bearer(t, file);
                 files_path(l->files, any != 0 ? any : bearer, out, size);
                 return;
         }
@@ -45,23 +48,24 @@ void sight_path(const struct listing *l, const struct client *viewer, struct tab
         s = registry_stake(l->registry, viewer, file);
         if (s == NULL)
                 return;
-        if ((g = LIST_FIRST(&s->grants)) != NULL)
-                own_path(l, g->by_path, g->label, g->bearer, out, size);
-        else if ((q = LIST_FIRST(&s->requests)) != NULL)
+        if ((part = LIST_FIRST(&s->grants)) != NULL && table_lock(t, (g = part->of)->lock, &h, NULL)) {
+                own_path(l, g->by_path, g->label, h.bearer, out, size);
+        } else if ((part = LIST_FIRST(&s->requests)) != NULL) {
+                q = part->of;
                 own_path(l, q->by_path, q->label, q->bearer, out, size);
+        }
 }
 
 static bool asked_for(const struct stake *s, const char *name)
 {
-        const struct request *q;
-        const struct grant *g;
+        const struct part *part;
 
-        LIST_FOREACH(g, &s->grants, of_stake) {
-                if (strcmp(g->label, name) == 0)
+        LIST_FOREACH(part, &s->grants, entry) {
+                if (strcmp(((const struct grant *)part->of)->label, name) == 0)
                         return true;
         }
-        LIST_FOREACH(q, &s->requests, of_stake) {
-                if (strcmp(q->label, name) == 0)
+        LIST_FOREACH(part, &s->requests, entry) {
+                if (strcmp(((const struct request *)part->of)->label, name) == 0)
                         return true;
         }
         return false;

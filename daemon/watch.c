@@ -202,10 +202,10 @@ void watch_request(struct dispatch *d, const struct request *q, const char *even
         tell(d, &h);
 }
 
-void watch_grant(struct dispatch *d, const struct grant *g, const char *event)
+void watch_grant(struct dispatch *d, const struct grant *g, const struct seen *seen, const char *event)
 {
-        struct happening h = {.event = event, .client = g->client, .key = g->key, .lock = g->lock, .mode = g->mode, .token = g->token,
-                              .bearer = g->bearer, .label = g->label};
+        struct happening h = {.event = event, .client = g->client, .key = seen->key, .lock = g->lock, .mode = seen->mode, .token = seen->token,
+                              .bearer = seen->bearer, .label = g->label};
 
         if (!LIST_EMPTY(&d->watchers))
                 tell(d, &h);

@@ -25,12 +25,12 @@ int pl_id_decode(const struct pl_json *n, struct pl_id *out)
 {
         const char *text;
 
-        memset(out, 0, sizeof *out);    /* ids are hash keys: equal ones have equal bytes */
+        *out = (struct pl_id){.kind = PL_ID_NONE};
         if (pl_json_string(n, &text)) {
                 if (strlen(text) > PL_ID_BYTES_MAX)
                         return -1;
                 out->kind = PL_ID_STRING;
-                snprintf(out->text, sizeof out->text, "%s", text);
+                out->text = text;
                 return 0;
         }
         if (!pl_json_integer(n, &out->number))
@@ -47,7 +47,7 @@ static void fault_clear(struct pl_fault *f)
         f->code = 0;
         f->id.kind = PL_ID_NONE;
         f->id.number = 0;
-        f->id.text[0] = f->member[0] = f->limit[0] = f->text[0] = '\0';
+        f->id_text[0] = f->member[0] = f->limit[0] = f->text[0] = '\0';
         f->supported = f->silent = f->took_fd = false;
 }
 
@@ -65,6 +65,10 @@ static void echo_id(const struct pl_json *doc, struct pl_fault *f)
 
         if (n == NULL || pl_id_decode(n, &f->id) != 0)
                 memset(&f->id, 0, sizeof f->id);
+        if (f->id.kind == PL_ID_STRING) {       /* the fault outlives the document */
+                strcpy(f->id_text, f->id.text);
+                f->id.text = f->id_text;
+        }
 }
 
 /* Also when fd is there twice: who passed a descriptor said so in one of them. */

@@ -20,8 +20,10 @@ const char *pl_mode_name(int mode);
 
 struct pl_id {
         enum { PL_ID_NONE, PL_ID_INTEGER, PL_ID_STRING } kind;
-        int64_t number;
-        char text[PL_ID_BYTES_MAX + 1];
+        union {
+                int64_t number;
+                const char *text;       /* borrowed, from the document that it was in or whoever has copied it */
+        };
 };
 bool pl_id_equal(const struct pl_id *a, const struct pl_id *b);
 /* 0, or -1 when `n` cannot be an id. */
@@ -88,7 +90,8 @@ struct pl_request {
 /* Why a line is refused. `member` and `limit` become data.member and data.limit when not empty. */
 struct pl_fault {
         int code;
-        struct pl_id id;        /* kind NONE: answered with id null */
+        struct pl_id id;        /* kind NONE: answered with id null; its text is in id_text */
+        char id_text[PL_ID_BYTES_MAX + 1];
         char member[64];
         char limit[32];
         char text[160];         /* the sentence for people; empty: the code's own */

@@ -1,6 +1,7 @@
 #include "chains.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define FIRST_LISTS 16
 
@@ -32,9 +33,13 @@ bool chains_grow(struct chains *c, size_t more)
 
         while ((c->members + more) / CHAINS_PER_LIST >= cap)
                 cap *= 2;
-        grown = realloc(c->lists, cap * sizeof *grown);
+        if (cap == c->cap)
+                return true;
+        grown = malloc(cap * sizeof *grown);    /* realloc(3) would copy, and so take memory for, what is not in use yet */
         if (grown == NULL)
                 return false;
+        memcpy(grown, c->lists, c->count * sizeof *grown);
+        free(c->lists);
         c->lists = grown;
         c->cap = cap;
         return true;

@@ -42,7 +42,7 @@ bool chains_init(struct chains *c, chains_hash_fn *hash);
 void chains_clear(struct chains *c);            /* its members are the caller's */
 
 bool chains_grow(struct chains *c, size_t more);       /* for chains_reserve() */
-#define CHAINS_PER_LIST 2       /* members: more lists come when there are more */
+#define CHAINS_PER_LIST 4       /* members: more lists come when there are more */
 
 /* Room for the lists of so many more members. False: no memory; nothing is lost by that but speed. */
 static inline bool chains_reserve(struct chains *c, size_t more)

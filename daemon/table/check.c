@@ -13,7 +13,7 @@ static const char *check_holders(const struct resource *r)
                 if (h->id <= last)
                         return "holders are not in the order of their lock ids";
                 last = h->id;
-                if (h->bearer->trial == h && (waiting_upgrade(h) == NULL || h->bearer->shared))
+                if (h->on_trial && (waiting_upgrade(h) == NULL || h->bearer->shared))
                         return "one holds who was not granted it and does not wait for it either";
                 if (h->resource != r)
                         return "a holder stands under a resource that is not its own";
@@ -22,17 +22,17 @@ static const char *check_holders(const struct resource *r)
                 if (h->mode == TABLE_EX && r->holder_count > (h->bearer->shared ? 1 : h->bearer->holders))
                         return "somebody holds beside an exclusive holder";
         }
-        if (r->bearer_count > holders || (r->bearer_count == 0) != (holders == 0) || holders != r->holder_count || exclusive != r->exclusive_count)
+        if (r->bearer_count > holders || (r->bearer_count == 0) != (holders == 0) || holders != r->holder_count || (exclusive > 0) != r->exclusive)
                 return "a count of holders differs from its list";
         return NULL;
 }
 
 static const char *check_queue(const struct table *t, const struct resource *r)
 {
-        const struct request *q, *head = TAILQ_FIRST(&r->queue), *before = NULL;
+        const struct request *q, *head = TAILQ_FIRST(&r->line->queue), *before = NULL;
         size_t waiters = 0, leading = 0;
 
-        TAILQ_FOREACH(q, &r->queue, entry) {
+        TAILQ_FOREACH(q, &r->line->queue, entry) {
                 waiters++;
                 leading += !q->records->concurrent && (q->records->places > 1 || q->records->parent != NULL);
                 if (!q->queued)
@@ -43,10 +43,10 @@ static const char *check_queue(const struct table *t, const struct resource *r)
                         return "an upgrade is not at the head";
                 if (q->nonblock && before != NULL && !before->nonblock)
                         return "one that may not wait stands behind one that does";
-                if (q->nonblock && (r->op == NULL || (r->op->op_waits && !r->op->op_cancelled)))
+                if (q->nonblock && (r->line->op == NULL || (r->line->op->op_waits && !r->line->op->op_cancelled)))
                         return "one that may not wait waits for more than the end of an operation";
                 /* With groups the one that was between them may have left. */
-                if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms && before->group == 0 && q->group == 0)
+                if (before != NULL && before->upgrade == NULL && before->since_ms > q->since_ms && before->records->group == 0 && q->records->group == 0)
                         return "an older request stands behind a younger one";
                 if (q->deadline_ms <= t->now_ms && !t->late)
                         return "a deadline has passed and nobody was told";
@@ -54,20 +54,20 @@ static const char *check_queue(const struct table *t, const struct resource *r)
                         return "a bearer is queued behind its own waiters";
                 before = q;
         }
-        if (r->upgrader != (head != NULL && head->upgrade != NULL ? head : NULL))
-                return "the waiting upgrade is not the one that the file knows of";
-        if (leading != r->leading)
+        if (leading != r->line->leading)
                 return "a count of waiters that lead on is wrong";
-        if (waiters != r->waiter_count)
+        if (waiters != r->line->waiter_count)
                 return "a count of waiters differs from its list";
         if (r->moved || r->touched)
                 return "a resource was left before it was at rest";
+        if (head == NULL && r->line->op == NULL && r->holder_count == 0)
+                return "an empty resource was not freed";
         if (head == NULL)
-                return r->holder_count == 0 && r->op == NULL ? "an empty resource was not freed" : NULL;
-        if (head->upgrade == NULL && r->op == NULL && !head->in_hand &&
-            (head->mode == TABLE_SH ? r->exclusive_count == 0 : r->holder_count == 0))
+                return r->line->op == NULL && store_has_line(r) ? "a line is there for nobody" : NULL;
+        if (head->upgrade == NULL && r->line->op == NULL && !head->in_hand &&
+            (head->mode == TABLE_SH ? !r->exclusive : r->holder_count == 0))
                 return "the head could be granted and nothing is under way";
-        if (r->op != NULL && r->op->state == REQUEST_WAITING && r->op != head && r->op->op_waits && !r->op->op_cancelled)
+        if (r->line->op != NULL && r->line->op->state == REQUEST_WAITING && r->line->op != head && r->line->op->op_waits && !r->line->op->op_cancelled)
                 return "one that is not the head waits in the kernel";
         return NULL;
 }
@@ -107,7 +107,7 @@ static const char *check_session(const struct session_records *s)
 
 static bool waits_for_one_left(const struct request *w)
 {
-        const struct request *p, *upgrade = w->resource->upgrader;
+        const struct request *p, *upgrade = store_upgrade(w->resource);
         const struct holder *h;
 
         TAILQ_FOREACH(h, &w->resource->holders, entry) {
@@ -116,7 +116,7 @@ static bool waits_for_one_left(const struct request *w)
                 if (h->records->found == LEFT && (waits_for_holder(w, h) || (will_be_exclusive && !w->nonblock)))
                         return true;
         }
-        for (p = TAILQ_FIRST(&w->resource->queue); p != w; p = TAILQ_NEXT(p, entry))
+        for (p = TAILQ_FIRST(&w->resource->line->queue); p != w; p = TAILQ_NEXT(p, entry))
                 if (p->records->found == LEFT && waits_for_request(w, p))
                         return true;
         return false;
@@ -180,7 +180,7 @@ const char *table_check(const struct table *t)
                         return wrong;
                 resources++;
                 locks += r->holder_count;
-                waiting += r->waiter_count;
+                waiting += r->line->waiter_count;
                 bearing += r->bearer_count;
         }
         CHAINS_FOREACH(s, &t->sessions, at, l, struct session_records, by_id) {
@@ -196,13 +196,15 @@ const char *table_check(const struct table *t)
                         return "a bearer without users was not dropped";
                 if (b->holders == 0 && b->mode != TABLE_NONE)
                         return "a bearer without holders is said to hold a lock";
+                if (b->holders == 0 && b->has_trial)
+                        return "a bearer without holders is said to have one on trial";
                 if (b->holders > 0 && b->left != TABLE_NONE)
                         return "a bearer with holders is said to be left";
                 bearing -= b->holders > 0;
                 held += b->holders;
         }
         for (i = 1; i <= t->heap_count; i++) {
-                if (t->heap[i]->heap_index != i || (i > 1 && request_due(t->heap[i / 2]) > request_due(t->heap[i])))
+                if (t->heap[i].request->due_index != i || (i > 1 && t->heap[i / 2].at_ms > t->heap[i].at_ms))
                         return "the heap of deadlines is out of order";
         }
         if (bearing != 0 || held != locks)
@@ -211,6 +213,8 @@ const char *table_check(const struct table *t)
                 return "a lock cannot be found by its id";
         if (t->owners.members != locks)
                 return "a lock cannot be found by its owner";
+        if (t->resource_pool.used != resources || t->holder_pool.used != locks || t->bearer_pool.used != t->bearers.members)
+                return "a record is in use that nobody knows";
         if (resources != t->counts.resources || locks != t->counts.locks || waiting != t->counts.waiting)
                 return "a gauge differs from what it counts";
         return NULL;

@@ -53,7 +53,7 @@ table_id table_lock_of(const struct table *t, struct table_key key, uint64_t ses
 
         if (r == NULL)
                 return 0;
-        o = (struct owner){.shared = true, .place = r->slot, .session = session, .handle = handle};
+        o = (struct owner){.shared = true, .place = (uintptr_t)r, .session = session, .handle = handle};
         h = store_holder(t, &o);
         if (h != NULL)
                 return h->id;
@@ -64,6 +64,13 @@ table_id table_lock_of(const struct table *t, struct table_key key, uint64_t ses
         return 0;
 }
 
+table_id table_newest_lock(const struct table *t, uint64_t session)
+{
+        const struct session_records *s = store_find_session(t, session);
+
+        return s != NULL && !LIST_EMPTY(&s->holders) ? LIST_FIRST(&s->holders)->id : 0;
+}
+
 uint64_t table_any_bearer(const struct table *t, struct table_key key)
 {
         const struct resource *r = store_find_resource(t, key);
@@ -72,7 +79,7 @@ uint64_t table_any_bearer(const struct table *t, struct table_key key)
                 return 0;
         if (!TAILQ_EMPTY(&r->holders))
                 return TAILQ_FIRST(&r->holders)->bearer->id;
-        return TAILQ_EMPTY(&r->queue) ? 0 : TAILQ_FIRST(&r->queue)->bearer->id;
+        return TAILQ_EMPTY(&r->line->queue) ? 0 : TAILQ_FIRST(&r->line->queue)->bearer->id;
 }
 
 size_t table_bearers_held(const struct table *t, struct table_key key)
@@ -84,18 +91,13 @@ size_t table_bearers_held(const struct table *t, struct table_key key)
 
 bool table_walk(const struct table *t, uint64_t *cursor, struct table_key *key)
 {
-        const struct slots *s = &t->resource_slots;
-        const struct resource *r;
+        const struct resource *r = pool_next(&t->resource_pool, cursor);
 
-        for (; *cursor < s->count; ++*cursor) {
-                r = s->items[*cursor].record;
-                if (r == NULL)
-                        continue;
-                *key = r->key;
-                ++*cursor;
-                return true;
-        }
-        return false;
+        if (r == NULL)
+                return false;
+        *key = r->key;
+        ++*cursor;
+        return true;
 }
 
 /* The one looked at last, or found. */
@@ -137,9 +139,9 @@ bool table_waiter_at(const struct table *table, struct table_key key, size_t i, 
         const struct request *q;
         size_t at = 0;
 
-        if (r == NULL || i >= r->waiter_count)
+        if (r == NULL || i >= r->line->waiter_count)
                 return false;
-        q = TAILQ_FIRST(&r->queue);
+        q = TAILQ_FIRST(&r->line->queue);
         if (t->waiter_cursor.resource == r && t->waiter_cursor.index <= i) {
                 q = t->waiter_cursor.waiter;
                 at = t->waiter_cursor.index;
@@ -149,9 +151,9 @@ bool table_waiter_at(const struct table *table, struct table_key key, size_t i, 
         t->waiter_cursor.resource = r;
         t->waiter_cursor.index = i;
         t->waiter_cursor.waiter = q;
-        *out = (struct table_waiter){.request = q->id, .session = q->records->id, .cookie = q->cookie, .mode = q->mode, .since_ms = q->since_ms,
+        *out = (struct table_waiter){.request = pool_id(&t->request_pool, q), .session = q->records->id, .cookie = q->cookie, .mode = q->mode, .since_ms = q->since_ms,
                                      .deadline_ms = q->deadline_ms, .position = i + 1, .upgrade = q->upgrade != NULL,
-                                     .in_kernel = r->op == q && q->op_waits, .shared = q->bearer->shared, .handle = q->handle};
+                                     .in_kernel = r->line->op == q && q->op_waits, .shared = q->bearer->shared, .handle = q->handle};
         return true;
 }
 
@@ -164,7 +166,7 @@ size_t table_holder_count(const struct table *t, struct table_key key)
 
 uint64_t table_position(const struct table *t, table_id request)
 {
-        const struct request *q = slots_get(&t->request_slots, request), *before = q, *behind = q;
+        const struct request *q = pool_find(&t->request_pool, request), *before = q, *behind = q;
         uint64_t n;
 
         if (q == NULL || q->state != REQUEST_WAITING)
@@ -175,7 +177,7 @@ uint64_t table_position(const struct table *t, table_id request)
                         return n;
                 behind = TAILQ_NEXT(behind, entry);
                 if (behind == NULL)
-                        return q->resource->waiter_count - n + 1;
+                        return q->resource->line->waiter_count - n + 1;
         }
 }
 

@@ -10,7 +10,7 @@
 
 static bool may_hold(const struct resource *r, enum table_mode mode)
 {
-        return mode == TABLE_SH ? r->exclusive_count == 0 : r->holder_count == 0;
+        return mode == TABLE_SH ? !r->exclusive : r->holder_count == 0;
 }
 
 /* An upgrade needs all other owners to be gone. */
@@ -21,7 +21,7 @@ static bool is_sole_owner(const struct resource *r, const struct holder *h)
 
 static bool outsiders_turn(const struct table *t, const struct resource *r)
 {
-        return r->streak >= TABLE_HANDOVERS_MAX || (r->streak > 0 && t->now_ms - r->streak_since_ms >= TABLE_HANDOVERS_MS);
+        return r->streak >= TABLE_HANDOVERS_MAX || (r->streak > 0 && (uint32_t)t->now_ms - r->streak_since_ms >= TABLE_HANDOVERS_MS);
 }
 
 /*
@@ -71,25 +71,24 @@ void queue_insert(struct table *t, struct request *q)
         struct request *before = NULL, *other;
 
         if (q->upgrade != NULL) {
-                TAILQ_INSERT_HEAD(&r->queue, q, entry);
-                r->upgrader = q;
+                TAILQ_INSERT_HEAD(&r->line->queue, q, entry);
         } else {
                 /* By age; usually it is the youngest. */
-                TAILQ_FOREACH_REVERSE(other, &r->queue, waiters, entry) {
-                        if (other->upgrade != NULL || other->since_ms <= q->since_ms || other->group != q->group)
+                TAILQ_FOREACH_REVERSE(other, &r->line->queue, waiters, entry) {
+                        if (other->upgrade != NULL || other->since_ms <= q->since_ms || other->records->group != q->records->group)
                                 break;
                         before = other;
                 }
                 if (before != NULL)
                         TAILQ_INSERT_BEFORE(before, q, entry);
                 else
-                        TAILQ_INSERT_TAIL(&r->queue, q, entry);
+                        TAILQ_INSERT_TAIL(&r->line->queue, q, entry);
         }
-        r->waiter_count++;
+        r->line->waiter_count++;
         q->entered = ++t->last_entered;
         store_queued(q, true);
         t->counts.waiting++;
-        heap_update(t, q);
+        heap_update(t, q, q->deadline_ms);
         other = TAILQ_NEXT(q, entry);
         r->moved |= other != NULL;      /* nobody else minds one that comes last */
         if (other != NULL && other->in_hand) {
@@ -105,13 +104,11 @@ void queue_leave(struct table *t, struct request *q)
         struct resource *r = q->resource;
 
         r->moved |= TAILQ_NEXT(q, entry) != NULL;
-        TAILQ_REMOVE(&r->queue, q, entry);
-        r->waiter_count--;
+        TAILQ_REMOVE(&r->line->queue, q, entry);
+        r->line->waiter_count--;
         store_queued(q, false);
         t->counts.waiting--;
         heap_remove(t, q);
-        if (q->upgrade != NULL)
-                r->upgrader = NULL;
 }
 
 static struct table_effect *reply(struct table *t, const struct request *q, enum table_outcome outcome, int error)
@@ -121,7 +118,7 @@ static struct table_effect *reply(struct table *t, const struct request *q, enum
         fx->outcome = outcome;
         fx->session = q->records->id;
         fx->cookie = q->cookie;
-        fx->request = q->id;
+        fx->request = pool_id(&t->request_pool, q);
         fx->key = q->resource->key;
         fx->mode = q->mode;
         fx->waited_ms = t->now_ms - q->since_ms;
@@ -137,7 +134,7 @@ static void say_waiting(struct table *t, struct request *q)
         q->queued_before = true;
         fx->session = q->records->id;
         fx->cookie = q->cookie;
-        fx->request = q->id;
+        fx->request = pool_id(&t->request_pool, q);
         fx->key = q->resource->key;
         fx->mode = q->mode;
 }
@@ -147,7 +144,7 @@ static void cancel_op(struct table *t, struct request *q)
         if (!q->op_waits || q->op_cancelled)
                 return;
         q->op_cancelled = true;
-        emit(t, FX_OS_CANCEL)->op = q->id;
+        emit(t, FX_OS_CANCEL)->op = pool_id(&t->request_pool, q);
 }
 
 void queue_answer(struct table *t, struct request *q, enum table_outcome outcome, int error)
@@ -157,7 +154,7 @@ void queue_answer(struct table *t, struct request *q, enum table_outcome outcome
 
         queue_leave(t, q);
         reply(t, q, outcome, error)->broken = outcome == OUT_LOST && own != NULL;       /* what an outsider took is gone by now */
-        if (own != NULL && own->bearer->trial == own) {
+        if (own != NULL && own->on_trial) {
                 q->upgrade = NULL;
                 queue_end_trial(t, own);
         }
@@ -165,14 +162,13 @@ void queue_answer(struct table *t, struct request *q, enum table_outcome outcome
                 give_back(t, q, q->bearer);
                 r->released = true;
         }
-        if (r->op == q) {
+        if (r->line->op == q) {
                 /* The answer of the OS is still to come; until then the request is a ghost. */
                 cancel_op(t, q);
                 store_become_ghost(t, q);
                 return;
         }
-        store_drop_bearer(t, q->bearer);
-        store_free_request(t, q);
+        store_end_request(t, q);
 }
 
 /* `held`: the session had this lock before. */
@@ -202,7 +198,7 @@ static void count_handover(struct table *t, struct resource *r, const struct req
 {
         if (q->queued_before && r->released) {
                 if (r->streak == 0)
-                        r->streak_since_ms = t->now_ms;
+                        r->streak_since_ms = (uint32_t)t->now_ms;
                 if (r->streak < TABLE_HANDOVERS_MAX)
                         r->streak++;
         }
@@ -213,6 +209,7 @@ static void count_handover(struct table *t, struct resource *r, const struct req
 static void grant(struct table *t, struct request *q)
 {
         struct resource *r = q->resource;
+        bool detached = q->detach;
         struct holder *h;
 
         count_handover(t, r, q);
@@ -221,45 +218,43 @@ static void grant(struct table *t, struct request *q)
         if (h->bearer->mode < q->mode)
                 h->bearer->mode = q->mode;
         reply_granted(t, q, h, false);
-        if (q->detach)
-                detach(t, h);
         store_free_request(t, q);
+        if (detached)
+                detach(t, h);
 }
 
 static void grant_upgrade(struct table *t, struct request *q)
 {
         struct resource *r = q->resource;
         struct holder *own = q->upgrade, *h;
-        bool on_trial = own->bearer->trial == own;
+        bool on_trial = own->on_trial, detached = q->detach;
         uint64_t token = next_token(t);
 
         r->released = false;
         queue_leave(t, q);
-        own->bearer->trial = NULL;
+        store_set_trial(own, false);
         own->bearer->mode = TABLE_EX;
-        own->bearer->token = token;
         TAILQ_FOREACH(h, &r->holders, entry) {  /* they all are co-holders of this one description */
                 h->mode = TABLE_EX;
                 h->token = token;
         }
-        r->exclusive_count = r->holder_count;
+        r->exclusive = true;
         r->moved = true;
         reply_granted(t, q, own, !on_trial);
-        store_drop_bearer(t, q->bearer);
-        if (q->detach)
+        store_end_request(t, q);
+        if (detached)
                 detach(t, own);
-        store_free_request(t, q);
 }
 
 void queue_regrant(struct table *t, struct request *q, struct holder *h)
 {
-        reply_granted(t, q, h, h->bearer->trial != h)->relock = true;
-        if (h->bearer->trial == h)
-                h->bearer->trial = NULL;
-        store_drop_bearer(t, q->bearer);
-        if (q->detach)
+        bool detached = q->detach;
+
+        reply_granted(t, q, h, !h->on_trial)->relock = true;
+        store_set_trial(h, false);
+        store_end_request(t, q);
+        if (detached)
                 detach(t, h);
-        store_free_request(t, q);
 }
 
 void queue_downgrade(struct table *t, struct holder *h)
@@ -271,7 +266,7 @@ void queue_downgrade(struct table *t, struct holder *h)
                 return;
         TAILQ_FOREACH(other, &r->holders, entry)        /* an exclusive lock has no other holders but co-holders */
                 other->mode = TABLE_SH;
-        r->exclusive_count = 0;
+        r->exclusive = false;
         r->moved = true;
         h->bearer->mode = TABLE_SH;
         r->released = true;
@@ -283,12 +278,15 @@ static void say_lost(struct table *t, const struct holder *h, bool broken)
 {
         struct table_effect *fx;
 
-        if (h == h->bearer->trial)
+        if (h->on_trial)
                 return;
         fx = emit(t, FX_LOST);
         fx->session = h->records->id;
         fx->lock = h->id;
         fx->key = h->resource->key;
+        fx->mode = h->mode;
+        fx->token = h->token;
+        fx->bearer = h->bearer->id;
         fx->broken = broken;
 }
 
@@ -299,9 +297,9 @@ void queue_release(struct table *t, struct holder *h, bool unlock, enum table_ou
         struct request *upgrade = waiting_upgrade(h);
 
         if (upgrade != NULL) {
-                bool ghost = r->op == upgrade;
+                bool ghost = r->line->op == upgrade;
 
-                b->trial = NULL;        /* given up like any lock */
+                store_set_trial(h, false);      /* given up like any lock */
                 queue_answer(t, upgrade, upgrade_outcome, 0);
                 if (ghost)
                         upgrade->upgrade = NULL;        /* its holder is gone */
@@ -309,7 +307,7 @@ void queue_release(struct table *t, struct holder *h, bool unlock, enum table_ou
         store_free_holder(t, h);
         if (b->holders == 0)
                 leave_bearer(t, b, unlock);
-        else if (b->holders == 1 && b->trial != NULL)
+        else if (b->holders == 1 && b->has_trial)
                 b->unlock_due = unlock;
         store_drop_bearer(t, b);
         r->released = true;
@@ -346,13 +344,13 @@ static struct table_effect *start_op(struct table *t, struct request *q, bool wa
 {
         struct table_effect *fx;
 
-        q->resource->op = q;
+        q->resource->line->op = q;
         q->op_waits = wait;
         q->op_fresh = fresh;
         q->op_cancelled = false;
         t->counts.os_ops++;
         fx = emit(t, FX_OS_LOCK);
-        fx->op = fx->request = q->id;
+        fx->op = fx->request = pool_id(&t->request_pool, q);
         fx->session = q->records->id;
         fx->cookie = q->cookie;
         fx->key = q->resource->key;
@@ -374,7 +372,7 @@ static void start_wait(struct table *t, struct request *q, bool fresh, bool yiel
 static bool start_head(struct table *t, struct resource *r, struct request *q)
 {
         if (q->upgrade != NULL) {
-                if (is_sole_owner(r, q->upgrade) && (q->retry_ms == TABLE_NEVER || t->now_ms >= q->retry_ms))
+                if (is_sole_owner(r, q->upgrade) && !q->rests)
                         start_op(t, q, false, false);
                 return false;
         }
@@ -386,7 +384,7 @@ static bool start_head(struct table *t, struct resource *r, struct request *q)
                 start_op(t, q, false, false);
                 return false;
         }
-        if (!q->nonblock && !q->in_hand && outsiders_turn(t, r) && r->upgrader == NULL)
+        if (!q->nonblock && !q->in_hand && outsiders_turn(t, r) && store_upgrade(r) == NULL)
                 start_wait(t, q, q->bearer->holders > 0, true);
         return false;
 }
@@ -395,16 +393,16 @@ static void serve(struct table *t, struct resource *r)
 {
         struct request *head;
 
-        while ((head = TAILQ_FIRST(&r->queue)) != NULL) {
-                if (r->op != NULL) {
+        while ((head = TAILQ_FIRST(&r->line->queue)) != NULL) {
+                if (r->line->op != NULL) {
                         /* Somebody got before the one that waits in the kernel: it comes back and waits here. */
-                        if (r->op != head && r->op->state == REQUEST_WAITING)
-                                cancel_op(t, r->op);
+                        if (r->line->op != head && r->line->op->state == REQUEST_WAITING)
+                                cancel_op(t, r->line->op);
                         return;
                 }
                 if (start_head(t, r, head))
                         continue;
-                if (r->op != NULL || !head->nonblock)
+                if (r->line->op != NULL || !head->nonblock)
                         return;
                 queue_answer(t, head, OUT_REFUSED, 0);
         }
@@ -413,16 +411,16 @@ static void serve(struct table *t, struct resource *r)
 /* The request that came with this event has found no way to the lock; one that a try is made for will know soon. */
 static void say_if_waiting(struct table *t, const struct resource *r)
 {
-        struct request *q = slots_get(&t->request_slots, t->arrived);
+        struct request *q = pool_find(&t->request_pool, t->arrived);
 
-        if (q != NULL && q->resource == r && q->state == REQUEST_WAITING && !q->queued_before && !q->nonblock && (r->op != q || q->op_waits))
+        if (q != NULL && q->resource == r && q->state == REQUEST_WAITING && !q->queued_before && !q->nonblock && (r->line->op != q || q->op_waits))
                 say_waiting(t, q);
 }
 
 void queue_pump(struct table *t, struct resource *r)
 {
         serve(t, r);
-        if (r->waiter_count > 0) {
+        if (r->line->waiter_count > 0) {
                 say_if_waiting(t, r);
                 if (r->moved)
                         emit(t, FX_MOVED)->key = r->key;
@@ -468,13 +466,12 @@ static void lose(struct table *t, struct resource *r, struct bearer *b)
 static void lose_upgrade(struct table *t, struct request *q)
 {
         q->upgrade = NULL;
-        q->resource->upgrader = NULL;
         queue_answer(t, q, OUT_LOST, 0);
 }
 
 static void ghost_done(struct table *t, struct request *q, enum table_os_result result)
 {
-        struct request *again = q->resource->upgrader;  /* asked for since then, perhaps by the same owner */
+        struct request *again = store_upgrade(q->resource);  /* asked for since then, perhaps by the same owner */
 
         if (result == OS_TAKEN)
                 give_back(t, q, q->bearer);
@@ -484,14 +481,14 @@ static void ghost_done(struct table *t, struct request *q, enum table_os_result 
                         lose_upgrade(t, again);
         }
         q->resource->released = true;
-        store_drop_bearer(t, q->bearer);
-        store_free_request(t, q);
+        store_end_request(t, q);
 }
 
 static void upgrade_done(struct table *t, struct request *q, const struct table_event *ev)
 {
         struct resource *r = q->resource;
         struct holder *own = q->upgrade;
+        int64_t again_ms;
 
         switch (ev->result) {
         case OS_TAKEN:
@@ -517,8 +514,9 @@ static void upgrade_done(struct table *t, struct request *q, const struct table_
                         q->retry_step_ms = TABLE_UPGRADE_RETRY_MIN_MS;
                 else
                         q->retry_step_ms = (int16_t)(q->retry_step_ms * 2 < TABLE_UPGRADE_RETRY_MAX_MS ? q->retry_step_ms * 2 : TABLE_UPGRADE_RETRY_MAX_MS);
-                q->retry_ms = t->now_ms + q->retry_step_ms;
-                heap_update(t, q);
+                q->rests = true;
+                again_ms = t->now_ms + q->retry_step_ms;
+                heap_update(t, q, again_ms < q->deadline_ms ? again_ms : q->deadline_ms);
                 break;
         }
 }
@@ -532,9 +530,9 @@ static void lock_done(struct table *t, struct request *q, const struct table_eve
                 q->in_hand = true;
                 if (waited)
                         count_kernel_turn(t, q->resource);
-                if (TAILQ_FIRST(&q->resource->queue) == q && may_hold(q->resource, q->mode)) {
+                if (TAILQ_FIRST(&q->resource->line->queue) == q && may_hold(q->resource, q->mode)) {
                         grant(t, q);
-                } else if (q->op_cancelled || TAILQ_FIRST(&q->resource->queue) != q) {
+                } else if (q->op_cancelled || TAILQ_FIRST(&q->resource->line->queue) != q) {
                         q->in_hand = false;
                         give_back(t, q, q->bearer);
                 }
@@ -562,9 +560,9 @@ void queue_os_done(struct table *t, struct request *q, const struct table_event 
         struct resource *r = q->resource;
         struct table_event copy = *answer, *ev = &copy;
 
-        if (r->op != q)
+        if (r->line->op != q)
                 return;
-        r->op = NULL;
+        r->line->op = NULL;
         t->counts.os_ops--;
         if (q->op_fresh && ev->result == OS_TAKEN && !take_fresh(t, q, ev->new_bearer))
                 ev->result = OS_BUSY;

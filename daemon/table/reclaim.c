@@ -17,7 +17,7 @@
  */
 static enum table_mode borne(const struct request *q, const struct request *other, const struct table_event *ev)
 {
-        const struct request *op = q->resource->op;
+        const struct request *op = q->resource->line->op;
         const struct bearer *b = q->bearer;
         bool busy = op != NULL && op->bearer == b;
 
@@ -31,21 +31,20 @@ static enum table_mode borne(const struct request *q, const struct request *othe
 /* The record for this session: its own, one beside its co-holders', or the first. */
 static struct holder *join(struct table *t, struct request *q, enum table_mode mode, uint64_t token)
 {
-        struct owner own = {.shared = q->shared, .place = q->place, .session = q->records->id, .handle = q->shared ? q->handle : 0};
+        struct owner own = store_owner(q);
         struct bearer *b = q->bearer;
         struct holder *h;
 
         h = store_holder(t, &own);
-        if (b->trial != NULL && b->holders == 1)
-                b->trial->token = b->token = token;     /* he wants more of what it bears, and had not claimed that: this is the lock he found */
+        if (b->has_trial && b->holders == 1)
+                store_holder_by(q->resource, b)->token = token;  /* he wants more of what it bears, and had not claimed that: this is the lock he found */
         if (h == NULL) {
                 if (b->holders == 0)
                         b->mode = mode;
-                h = store_hold(t, q, b->mode, b->holders == 0 ? token : b->token);
+                h = store_hold(t, q, b->mode, b->holders == 0 ? token : store_holder_by(q->resource, b)->token);
                 store_keep_bearer(t, b);        /* the request's own reference goes with the request */
         }
-        if (b->trial == h)
-                b->trial = NULL;
+        store_set_trial(h, false);
         b->unlock_due = false;
         return h;
 }

@@ -99,8 +99,7 @@ static void refuse(struct table *t, const struct table_event *ev, enum table_out
 void refuse_request(struct table *t, struct request *q, const struct table_event *ev, enum table_outcome outcome)
 {
         refuse(t, ev, outcome);
-        store_drop_bearer(t, q->bearer);
-        store_free_request(t, q);
+        store_end_request(t, q);
 }
 
 /*
@@ -109,7 +108,7 @@ void refuse_request(struct table *t, struct request *q, const struct table_event
  */
 static struct holder *held_by_owner(struct table *t, struct request *q, const struct table_event *ev)
 {
-        struct owner o = {.shared = q->shared, .place = q->place, .session = q->records->id, .handle = q->shared ? q->handle : 0};
+        struct owner o = store_owner(q);
         struct holder *h;
 
         h = store_holder(t, &o);
@@ -117,66 +116,64 @@ static struct holder *held_by_owner(struct table *t, struct request *q, const st
                 return h;
         if (q->bearer->holders > 0) {
                 /* Another session has brought the same description: they hold the one lock together. */
-                h = store_hold(t, q, q->bearer->mode, q->bearer->token);
-        } else if (ev->bears != TABLE_NONE && !(q->resource->op != NULL && q->resource->op->bearer == q->bearer)) {
+                h = store_hold(t, q, q->bearer->mode, store_holder_by(q->resource, q->bearer)->token);
+        } else if (ev->bears != TABLE_NONE && !(q->resource->line->op != NULL && q->resource->line->op->bearer == q->bearer)) {
                 /* The kernel says that it bears the lock, granted when we did not know it. It never queues behind those who wait for it. */
                 q->bearer->mode = ev->bears;
                 h = store_hold(t, q, ev->bears, next_token(t));
         }
         if (h != NULL) {
                 store_keep_bearer(t, q->bearer);        /* the request's own reference goes with the request */
-                h->bearer->trial = h;
+                store_set_trial(h, true);
                 h->bearer->unlock_due = false;
         }
         return h;
 }
 
-/* A list of the resources that an event has touched, through the resources themselves. */
-static void touch(struct resource **touched, struct resource *r)
+static void touch(struct table *t, struct resource *r)
 {
         if (r->touched)
                 return;
         r->touched = true;
-        r->next_touched = *touched;
-        *touched = r;
+        t->touched[t->touched_count++] = r;
 }
 
-static void pump_touched(struct table *t, struct resource *touched)
+static void pump_touched(struct table *t)
 {
         struct resource *r;
 
-        while ((r = touched) != NULL) {
-                touched = r->next_touched;
+        while (t->touched_count > 0) {
+                r = t->touched[--t->touched_count];
                 r->touched = false;
                 queue_pump(t, r);
         }
 }
 
 /* Edges of the wait-for graph have come into being at this session: whoever closes a circle is refused. */
-static void refuse_deadlocks(struct table *t, struct session_records *s, struct resource **touched)
+static void refuse_deadlocks(struct table *t, struct session_records *s)
 {
         struct request *q;
 
         s->count++;     /* keeps the record: its only request may be the one that is refused */
         while ((q = waitgraph_victim(t, s)) != NULL) {
-                touch(touched, q->resource);
+                touch(t, q->resource);
                 queue_answer(t, q, q->nonblock ? OUT_REFUSED : OUT_DEADLOCK, 0);
         }
         store_leave_session(t, s->id);
 }
 
 /* The co-holders of a passed description that waits to be upgraded are now waited for by more than before. */
-static void refuse_co_holders_deadlocks(struct table *t, struct resource *r, const struct request *upgrade, struct resource **touched)
+static void refuse_co_holders_deadlocks(struct table *t, struct resource *r, const struct request *upgrade)
 {
         struct holder *h;
 
         if (upgrade->bearer->shared)
                 return;
         TAILQ_FOREACH(h, &r->holders, entry) {
-                if (r->upgrader != upgrade)
+                if (store_upgrade(r) != upgrade)
                         return;         /* it was refused */
                 if (h->bearer == upgrade->bearer && h->records != upgrade->records)
-                        refuse_deadlocks(t, h->records, touched);
+                        refuse_deadlocks(t, h->records);
         }
 }
 
@@ -185,36 +182,34 @@ static bool is_unopposed(const struct request *q)
 {
         const struct resource *r = q->resource;
 
-        if (r->waiter_count > 1)
+        if (r->line->waiter_count > 1)
                 return false;
         if (q->upgrade != NULL)
                 return r->holder_count == (q->bearer->shared ? 1 : q->bearer->holders);
-        return (q->mode == TABLE_SH ? r->exclusive_count : r->holder_count) == 0;
+        return q->mode == TABLE_SH ? !r->exclusive : r->holder_count == 0;
 }
 
 static void enter_queue(struct table *t, struct request *q)
 {
         struct session_records *s = q->records;
-        struct resource *r = q->resource, *touched = NULL;
+        struct resource *r = q->resource;
 
-        touch(&touched, r);
+        touch(t, r);
         queue_insert(t, q);
         if (!is_unopposed(q))
-                refuse_deadlocks(t, s, &touched);
-        if (r->upgrader == q)
-                refuse_co_holders_deadlocks(t, r, q, &touched);
-        pump_touched(t, touched);
+                refuse_deadlocks(t, s);
+        if (store_upgrade(r) == q)
+                refuse_co_holders_deadlocks(t, r, q);
+        pump_touched(t);
 }
 
 /* Usually it has nothing yet. But a parent that comes back after its child closes, perhaps, a circle that was there before the daemon's death. */
 static void introduce(struct table *t, const struct table_event *ev)
 {
-        struct resource *touched = NULL;
-
         if (!store_introduce(t, ev->session, ev->parent, ev->concurrent))
                 return;
-        refuse_deadlocks(t, store_find_session(t, ev->session), &touched);
-        pump_touched(t, touched);
+        refuse_deadlocks(t, store_find_session(t, ev->session));
+        pump_touched(t);
 }
 
 static void upgrade(struct table *t, struct request *q, struct holder *h, const struct table_event *ev)
@@ -223,13 +218,13 @@ static void upgrade(struct table *t, struct request *q, struct holder *h, const 
         bool others = q->bearer->shared ? r->holder_count > 1 : r->holder_count > h->bearer->holders;
 
         /* One that may not wait is about to be answered; as somebody shares the lock with it by now it cannot be granted. */
-        if (r->upgrader != NULL && r->upgrader->nonblock && !q->nonblock)
-                queue_answer(t, r->upgrader, OUT_REFUSED, 0);
-        if (r->upgrader != NULL || (q->nonblock && others)) {
-                if (r->upgrader != NULL && !q->nonblock)
-                        waitgraph_two_upgrades(t, q, r->upgrader);
+        if (store_upgrade(r) != NULL && store_upgrade(r)->nonblock && !q->nonblock)
+                queue_answer(t, store_upgrade(r), OUT_REFUSED, 0);
+        if (store_upgrade(r) != NULL || (q->nonblock && others)) {
+                if (store_upgrade(r) != NULL && !q->nonblock)
+                        waitgraph_two_upgrades(t, q, store_upgrade(r));
                 refuse_request(t, q, ev, q->nonblock ? OUT_REFUSED : OUT_DEADLOCK);
-                if (h->bearer->trial == h)
+                if (h->on_trial)
                         queue_end_trial(t, h);
                 r->moved = false;       /* all is as it was */
                 store_free_resource(t, r);
@@ -249,33 +244,33 @@ static void upgrade(struct table *t, struct request *q, struct holder *h, const 
 static void relock(struct table *t, struct request *q, struct holder *h, bool joined)
 {
         struct session_records *s = q->records;
-        struct resource *r = q->resource, *touched = NULL;
+        struct resource *r = q->resource;
 
-        touch(&touched, r);
+        touch(t, r);
         if (h->mode != q->mode)
                 queue_downgrade(t, h);
         s->count++;     /* nothing else of it may be left */
         queue_regrant(t, q, h);
         if (joined)
-                refuse_deadlocks(t, s, &touched);
+                refuse_deadlocks(t, s);
         store_leave_session(t, s->id);
-        pump_touched(t, touched);
+        pump_touched(t);
 }
 
 /* It says that it has the lock already. If so it may have joined those who hold, as above. */
 static void claim(struct table *t, struct request *q, const struct request *other, const struct table_event *ev)
 {
         struct session_records *s = q->records;
-        struct resource *r = q->resource, *touched = NULL;
+        struct resource *r = q->resource;
         size_t held = r->holder_count;
 
-        touch(&touched, r);
+        touch(t, r);
         s->count++;
         reclaim(t, q, other, ev);
         if (r->holder_count > held)
-                refuse_deadlocks(t, s, &touched);
+                refuse_deadlocks(t, s);
         store_leave_session(t, s->id);
-        pump_touched(t, touched);
+        pump_touched(t);
 }
 
 /*
@@ -284,9 +279,9 @@ static void claim(struct table *t, struct request *q, const struct request *othe
  */
 static bool must_wait(const struct resource *r, enum table_mode mode)
 {
-        const struct request *last = TAILQ_LAST(&r->queue, waiters);
+        const struct request *last = TAILQ_LAST(&r->line->queue, waiters);
 
-        return (last != NULL && !last->nonblock) || (mode == TABLE_SH ? r->exclusive_count : r->holder_count) > 0;
+        return (last != NULL && !last->nonblock) || (mode == TABLE_SH ? r->exclusive : r->holder_count > 0);
 }
 
 static void lock(struct table *t, const struct table_event *ev)
@@ -299,7 +294,7 @@ static void lock(struct table *t, const struct table_event *ev)
         size_t held;
 
         if (b != NULL) {
-                waits.place = ev->shared ? r->slot : b->id;
+                waits.place = ev->shared ? (uintptr_t)r : b->id;
                 waits.session = ev->shared ? ev->session : 0;
                 waits.handle = ev->shared ? ev->handle : 0;
         }
@@ -321,7 +316,7 @@ static void lock(struct table *t, const struct table_event *ev)
                         store_free_resource(t, r);
                 return;
         }
-        t->arrived = q->id;
+        t->arrived = pool_id(&t->request_pool, q);
         if (ev->claims != TABLE_NONE) {
                 claim(t, q, other, ev);
                 return;
@@ -366,7 +361,7 @@ static void break_lock(struct table *t, const struct table_event *ev)
 
 static void cancel(struct table *t, const struct table_event *ev)
 {
-        struct request *q = slots_get(&t->request_slots, ev->request);
+        struct request *q = pool_find(&t->request_pool, ev->request);
         struct resource *r;
 
         if (q == NULL || q->state != REQUEST_WAITING)
@@ -380,7 +375,6 @@ static void cancel(struct table *t, const struct table_event *ev)
 static void session_end(struct table *t, const struct table_event *ev)
 {
         struct session_records *s = store_find_session(t, ev->session);
-        struct resource *touched = NULL;
         struct request *q, *next;
         struct holder *h, *next_holder;
 
@@ -391,23 +385,23 @@ static void session_end(struct table *t, const struct table_event *ev)
                 next = LIST_NEXT(q, of_session);
                 if (q->state != REQUEST_WAITING)
                         continue;
-                touch(&touched, q->resource);
+                touch(t, q->resource);
                 queue_answer(t, q, OUT_CANCELLED, 0);
         }
         for (h = ev->locks_stay ? NULL : LIST_FIRST(&s->holders); h != NULL; h = next_holder) {
                 next_holder = LIST_NEXT(h, of_session);
-                touch(&touched, h->resource);
+                touch(t, h->resource);
                 /* A passed description is only closed: a child that inherited it keeps the lock, as with flock(1). */
                 queue_release(t, h, h->bearer->shared, OUT_CANCELLED);
         }
         store_take_leave(t, s);
         store_leave_session(t, ev->session);
-        pump_touched(t, touched);
+        pump_touched(t);
 }
 
 static void os_done(struct table *t, const struct table_event *ev)
 {
-        struct request *q = slots_get(&t->request_slots, ev->op);
+        struct request *q = pool_find(&t->request_pool, ev->op);
 
         if (q != NULL)
                 queue_os_done(t, q, ev);
@@ -415,21 +409,21 @@ static void os_done(struct table *t, const struct table_event *ev)
 
 static void timer(struct table *t)
 {
-        struct resource *touched = NULL;
         struct request *q;
         int n;
 
-        for (n = 0; n < TABLE_TIMEOUTS_MAX && t->heap_count > 0 && request_due(q = t->heap[1]) <= t->now_ms; n++) {
-                touch(&touched, q->resource);
+        for (n = 0; n < TABLE_TIMEOUTS_MAX && t->heap_count > 0 && t->heap[1].at_ms <= t->now_ms; n++) {
+                q = t->heap[1].request;
+                touch(t, q->resource);
                 if (q->deadline_ms <= t->now_ms) {
                         queue_answer(t, q, OUT_TIMED_OUT, 0);
                 } else {
-                        q->retry_ms = TABLE_NEVER;
-                        heap_update(t, q);
+                        q->rests = false;
+                        heap_update(t, q, q->deadline_ms);
                 }
         }
         t->late = n == TABLE_TIMEOUTS_MAX;
-        pump_touched(t, touched);
+        pump_touched(t);
 }
 
 void table_step(struct table *t, const struct table_event *ev, struct table_effects *fx)
@@ -471,7 +465,7 @@ void table_step(struct table *t, const struct table_event *ev, struct table_effe
 
 int64_t table_next_deadline(const struct table *t)
 {
-        return t->heap_count > 0 ? request_due(t->heap[1]) : TABLE_NEVER;
+        return t->heap_count > 0 ? t->heap[1].at_ms : TABLE_NEVER;
 }
 
 void table_destroy(struct table *t)
@@ -479,8 +473,7 @@ void table_destroy(struct table *t)
         if (t == NULL)
                 return;
         store_clear(t);
-        free(t->request_slots.items);
-        free(t->resource_slots.items);
         free(t->heap);
+        free(t->touched);
         free(t);
 }

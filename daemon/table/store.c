@@ -32,13 +32,22 @@ static struct owner owner_of(const struct holder *h)
 {
         bool shared = h->bearer->shared;
 
-        return (struct owner){.shared = shared, .place = shared ? h->resource->slot : h->bearer->id, .session = h->records->id, .handle = shared ? h->handle : 0};
+        return (struct owner){.shared = shared, .place = shared ? (uintptr_t)h->resource : h->bearer->id, .session = h->records->id, .handle = shared ? h->handle : 0};
+}
+
+struct owner store_owner(const struct request *q)
+{
+        return (struct owner){.shared = q->shared, .place = q->shared ? (uintptr_t)q->resource : q->bearer->id, .session = q->records->id,
+                              .handle = q->shared ? q->handle : 0};
 }
 
 /* Of a passed description: itself, for it may wait only once. */
 static struct owner owner_waiting(const struct request *q)
 {
-        return (struct owner){.shared = q->shared, .place = q->place, .session = q->shared ? q->records->id : 0, .handle = q->shared ? q->handle : 0};
+        struct owner o = store_owner(q);
+
+        o.session = q->shared ? o.session : 0;
+        return o;
 }
 
 static uint64_t resource_hash(const struct link *l)
@@ -77,25 +86,13 @@ static uint64_t waiting_hash(const struct link *l)
 
 bool store_init(struct table *t)
 {
+        pool_init(&t->request_pool, sizeof(struct request), true);
+        pool_init(&t->line_pool, sizeof(struct line), false);
+        pool_init(&t->resource_pool, sizeof(struct resource), true);
+        pool_init(&t->holder_pool, sizeof(struct holder), false);
+        pool_init(&t->bearer_pool, sizeof(struct bearer), false);
         return chains_init(&t->resources, resource_hash) && chains_init(&t->bearers, bearer_hash) && chains_init(&t->sessions, session_hash) &&
                chains_init(&t->locks, lock_hash) && chains_init(&t->owners, holder_hash) && chains_init(&t->waiting, waiting_hash);
-}
-
-static void free_session(struct session_records *s)
-{
-        struct request *q;
-        struct holder *h;
-
-        while ((h = LIST_FIRST(&s->holders)) != NULL) {
-                LIST_REMOVE(h, of_session);
-                free(h);
-        }
-        while ((q = LIST_FIRST(&s->requests)) != NULL) {
-                LIST_REMOVE(q, of_session);
-                free(q->reserve);
-                free(q);
-        }
-        free(s);
 }
 
 void store_clear(struct table *t)
@@ -106,18 +103,13 @@ void store_clear(struct table *t)
         for (i = 0; i < t->sessions.count; i++)
                 for (l = chains_list(&t->sessions, i); l != NULL; l = next) {
                         next = chains_next(l);
-                        free_session(SESSION(l));
+                        free(SESSION(l));
                 }
-        for (i = 0; i < t->bearers.count; i++)
-                for (l = chains_list(&t->bearers, i); l != NULL; l = next) {
-                        next = chains_next(l);
-                        free(BEARER(l));
-                }
-        for (i = 0; i < t->resources.count; i++)
-                for (l = chains_list(&t->resources, i); l != NULL; l = next) {
-                        next = chains_next(l);
-                        free(RESOURCE(l));
-                }
+        pool_clear(&t->request_pool);
+        pool_clear(&t->line_pool);
+        pool_clear(&t->resource_pool);
+        pool_clear(&t->holder_pool);
+        pool_clear(&t->bearer_pool);
         chains_clear(&t->resources);
         chains_clear(&t->bearers);
         chains_clear(&t->sessions);
@@ -138,34 +130,76 @@ struct resource *store_find_resource(const struct table *t, struct table_key key
         return NULL;
 }
 
+static struct line nobody = {.queue = TAILQ_HEAD_INITIALIZER(nobody.queue)};
+
+bool store_has_line(const struct resource *r)
+{
+        return r->line != &nobody;
+}
+
+static bool begin_line(struct table *t, struct resource *r)
+{
+        struct line *line;
+
+        if (store_has_line(r))
+                return true;
+        line = pool_take(&t->line_pool);
+        if (line == NULL)
+                return false;
+        TAILQ_INIT(&line->queue);
+        r->line = line;
+        return true;
+}
+
+static void end_line(struct table *t, struct resource *r)
+{
+        if (!store_has_line(r) || r->line->waiter_count > 0 || r->line->op != NULL)
+                return;
+        pool_give(&t->line_pool, r->line);
+        r->line = &nobody;
+}
+
+/* An event may touch them all. */
+static bool room_to_touch(struct table *t)
+{
+        size_t need = t->counts.resources + 1, cap = need * 2;
+        struct resource **touched;
+
+        if (need <= t->touched_cap)
+                return true;
+        touched = malloc(cap * sizeof *touched);
+        if (touched == NULL)
+                return false;
+        free(t->touched);       /* nothing is in it yet */
+        t->touched = touched;
+        t->touched_cap = cap;
+        return true;
+}
+
 struct resource *store_resource(struct table *t, struct table_key key)
 {
         struct resource *r = store_find_resource(t, key);
 
         if (r != NULL)
                 return r;
-        r = zeroed(sizeof *r);
-        if (r == NULL || !slots_reserve(&t->resource_slots) || !chains_reserve(&t->resources, 1)) {
-                free(r);
+        if (!chains_reserve(&t->resources, 1) || !room_to_touch(t) || (r = pool_take(&t->resource_pool)) == NULL)
                 return NULL;
-        }
         r->key = key;
         TAILQ_INIT(&r->holders);
-        TAILQ_INIT(&r->queue);
+        r->line = &nobody;
         chains_add(&t->resources, &r->by_key);
-        r->slot = slots_put(&t->resource_slots, r);
         t->counts.resources++;
         return r;
 }
 
 void store_free_resource(struct table *t, struct resource *r)
 {
-        if (r->holder_count > 0 || r->waiter_count > 0 || r->op != NULL)
+        end_line(t, r);
+        if (r->holder_count > 0 || store_has_line(r))
                 return;
         chains_remove(&t->resources, &r->by_key);
-        slots_remove(&t->resource_slots, r->slot);
         t->counts.resources--;
-        free(r);
+        pool_give(&t->resource_pool, r);
 }
 
 static struct bearer *find_bearer(const struct table *t, uint64_t id)
@@ -183,11 +217,8 @@ struct bearer *store_bearer(struct table *t, uint64_t id, bool shared)
         struct bearer *b = find_bearer(t, id);
 
         if (b == NULL) {
-                b = zeroed(sizeof *b);
-                if (b == NULL || !chains_reserve(&t->bearers, 1)) {
-                        free(b);
+                if (!chains_reserve(&t->bearers, 1) || (b = pool_take(&t->bearer_pool)) == NULL)
                         return NULL;
-                }
                 b->id = id;
                 b->shared = shared;
                 chains_add(&t->bearers, &b->by_id);
@@ -208,7 +239,7 @@ void store_drop_bearer(struct table *t, struct bearer *b)
         if (--b->users > 0)
                 return;
         chains_remove(&t->bearers, &b->by_id);
-        free(b);
+        pool_give(&t->bearer_pool, b);
 }
 
 struct session_records *store_find_session(const struct table *t, uint64_t id)
@@ -264,7 +295,7 @@ static void tell_queues(struct session_records *s, bool led)
                 return;
         LIST_FOREACH(q, &s->requests, of_session)
                 if (q->queued)
-                        q->resource->leading = led ? q->resource->leading - 1 : q->resource->leading + 1;
+                        q->resource->line->leading = led ? q->resource->line->leading - 1 : q->resource->line->leading + 1;
 }
 
 static void count_places(struct session_records *s, int change)
@@ -278,12 +309,12 @@ static void count_places(struct session_records *s, int change)
 void store_queued(struct request *q, bool queued)
 {
         if (!queued)
-                q->resource->leading -= store_leads(q->records);
+                q->resource->line->leading -= store_leads(q->records);
         q->queued = false;      /* the others of its session are told of its coming and going */
         count_places(q->records, queued ? 1 : -1);
         q->queued = queued;
         if (queued)
-                q->resource->leading += store_leads(q->records);
+                q->resource->line->leading += store_leads(q->records);
 }
 
 static void leave_parent(struct table *t, struct session_records *s)
@@ -384,11 +415,35 @@ struct request *store_waiting(const struct table *t, const struct owner *o)
         return NULL;
 }
 
+struct request *store_upgrade(const struct resource *r)
+{
+        struct request *head = TAILQ_FIRST(&r->line->queue);
+
+        return head != NULL && head->upgrade != NULL ? head : NULL;
+}
+
 struct request *waiting_upgrade(const struct holder *h)
 {
-        struct request *u = h->resource->upgrader;
+        struct request *u = store_upgrade(h->resource);
 
         return u != NULL && u->upgrade == h ? u : NULL;
+}
+
+struct holder *store_holder_by(const struct resource *r, const struct bearer *b)
+{
+        struct holder *h;
+
+        TAILQ_FOREACH(h, &r->holders, entry)
+                if (h->bearer == b)
+                        return h;
+        return NULL;
+}
+
+void store_set_trial(struct holder *h, bool on_trial)
+{
+        if (h->on_trial || on_trial)
+                h->bearer->has_trial = on_trial;
+        h->on_trial = on_trial;
 }
 
 void store_become_ghost(struct table *t, struct request *q)
@@ -397,10 +452,12 @@ void store_become_ghost(struct table *t, struct request *q)
         q->state = REQUEST_GHOST;
 }
 
-/* A grant must not fail: its places in the indices come with the request. */
-static bool room_in_indices(struct table *t)
+/* A grant must not fail: room for the holder and its places in the indices comes with the request. */
+static bool room_for_grants(struct table *t)
 {
-        return chains_reserve(&t->waiting, 1) && chains_reserve(&t->locks, t->counts.waiting + 2) && chains_reserve(&t->owners, t->counts.waiting + 2);
+        size_t count = t->counts.waiting + 2;
+
+        return pool_reserve(&t->holder_pool, count) && chains_reserve(&t->locks, count) && chains_reserve(&t->owners, count);
 }
 
 struct request *store_request(struct table *t, struct resource *r, struct bearer *b, const struct table_event *ev)
@@ -411,36 +468,25 @@ struct request *store_request(struct table *t, struct resource *r, struct bearer
         if (s == NULL)
                 return NULL;
         s->count++;
-        q = zeroed(sizeof *q);
-        if (q == NULL)
-                goto fail;
-        q->reserve = zeroed(sizeof *q->reserve);
-        if (q->reserve == NULL || !slots_reserve(&t->request_slots) || !heap_reserve(t) || !room_in_indices(t))
-                goto fail;
+        if (!begin_line(t, r) || !heap_reserve(t) || !chains_reserve(&t->waiting, 1) || !room_for_grants(t) || (q = pool_take(&t->request_pool)) == NULL) {
+                store_leave_session(t, ev->session);
+                return NULL;
+        }
+        s->group = ev->group;
         q->resource = r;
         q->bearer = b;
         q->records = s;
         q->cookie = ev->cookie;
-        q->group = ev->group;
         q->handle = (int32_t)ev->handle;
         q->shared = ev->shared;
-        q->place = ev->shared ? r->slot : b->id;
         q->mode = ev->mode;
         q->nonblock = ev->nonblock || ev->deadline_ms <= ev->now_ms;
         q->detach = ev->detach;
         q->since_ms = ev->since_ms;
         q->deadline_ms = q->nonblock ? TABLE_NEVER : ev->deadline_ms;  /* it is answered before anything could be late */
-        q->retry_ms = TABLE_NEVER;
         chains_add(&t->waiting, &q->by_owner);
-        q->id = slots_put(&t->request_slots, q);
         LIST_INSERT_HEAD(&s->requests, q, of_session);
         return q;
-fail:
-        if (q != NULL)
-                free(q->reserve);
-        free(q);
-        store_leave_session(t, ev->session);
-        return NULL;
 }
 
 void store_free_request(struct table *t, struct request *q)
@@ -448,20 +494,25 @@ void store_free_request(struct table *t, struct request *q)
         if (q->state == REQUEST_WAITING)
                 chains_remove(&t->waiting, &q->by_owner);
         heap_remove(t, q);
-        slots_remove(&t->request_slots, q->id);
         LIST_REMOVE(q, of_session);
         store_leave_session(t, q->records->id);
-        free(q->reserve);
-        free(q);
+        pool_give(&t->request_pool, q);
+}
+
+void store_end_request(struct table *t, struct request *q)
+{
+        struct bearer *b = q->bearer;
+
+        store_free_request(t, q);
+        store_drop_bearer(t, b);
 }
 
 struct holder *store_hold(struct table *t, struct request *q, enum table_mode mode, uint64_t token)
 {
         struct session_records *s = q->records;
         struct resource *r = q->resource;
-        struct holder *h = q->reserve;
+        struct holder *h = pool_take(&t->holder_pool);  /* promised by room_for_grants() */
 
-        q->reserve = NULL;
         h->resource = r;
         h->bearer = q->bearer;
         h->records = s;
@@ -478,9 +529,8 @@ struct holder *store_hold(struct table *t, struct request *q, enum table_mode mo
         count_places(s, 1);
         r->bearer_count += h->bearer->holders++ == 0;
         h->bearer->left = TABLE_NONE;
-        h->bearer->token = token;
         r->holder_count++;
-        r->exclusive_count += mode == TABLE_EX;
+        r->exclusive |= mode == TABLE_EX;
         r->moved = true;
         t->counts.locks++;
         return h;
@@ -496,12 +546,12 @@ void store_free_holder(struct table *t, struct holder *h)
         count_places(h->records, -1);
         chains_remove(&t->locks, &h->by_id);
         r->bearer_count -= --h->bearer->holders == 0;
-        if (h->bearer->trial == h)
-                h->bearer->trial = NULL;
+        store_set_trial(h, false);
         r->holder_count--;
-        r->exclusive_count -= h->mode == TABLE_EX;
+        if (h->mode == TABLE_EX)
+                r->exclusive = h->bearer->holders > 0;
         r->moved = true;
         t->counts.locks--;
         store_leave_session(t, h->records->id);
-        free(h);
+        pool_give(&t->holder_pool, h);
 }

@@ -80,7 +80,7 @@ struct table_event {
         enum table_mode bears;          /* what a passed description is known to hold in the kernel already, unknown to the table */
         enum table_mode claims;         /* a lock from before the daemon died, or before the connection broke: that mode, which `bears` must confirm; else NONE */
         uint64_t claimed_token;         /* with `claims`; later tokens are greater */
-        uint64_t group;                 /* an older request overtakes those of its own group alone, and nobody behind another's */
+        uint64_t group;                 /* its session's, always the same: an older request overtakes those of its own group alone, and nobody behind another's */
         bool nonblock;                  /* never queue */
         bool detach;                    /* forget the owner right after the grant, without OS_UNLOCK */
         int64_t since_ms;               /* arrival: now_ms, or earlier for one that must queue again at its old place */
@@ -118,7 +118,8 @@ enum table_effect_kind {
         FX_OS_DOWNGRADE,/* EX -> SH on `bearer`: cannot fail, no answer */
         FX_OS_KEEP,     /* one reference more on `bearer` */
         FX_OS_DROP,     /* one reference on `bearer` is given back (closed with the last), after any unlock before it */
-        FX_LOST,        /* `lock` of `session` is gone: `broken`, or an outsider took the file during a conversion. Comes before the REPLY, if any */
+        FX_LOST,        /* `lock` of `session` is gone, which it had on `bearer`: `broken`, or an outsider took the file during a conversion. Comes before the
+                           REPLY, if any, and before the bearer's OS_DROP */
         FX_WAITING,     /* request `request` is queued, or waits for an outsider from now on */
         FX_MOVED        /* the holders of the file `key` have changed, or somebody's place in its queue: for those who wait there. At most once per file and
                            event, after all that the event does to this file; not when nobody waits */
@@ -132,7 +133,7 @@ struct table_effect {
         table_id lock;                  /* FX_REPLY: 0 when detached; FX_LOST */
         table_id dropped;               /* FX_REPLY OUT_GRANTED and detached: the lock that its session had until now and has no more; 0: none */
         struct table_key key;           /* FX_REPLY, FX_WAITING, FX_OS_LOCK, FX_LOST, FX_MOVED */
-        enum table_mode mode;
+        enum table_mode mode;           /* with it FX_LOST: as it was held, with `token` */
         uint64_t token;
         int64_t waited_ms;
         int error;
@@ -200,6 +201,8 @@ bool table_knows(const struct table *t, struct table_key key);
 bool table_lock(const struct table *t, table_id lock, struct table_holder *out, struct table_key *key);
 /* The lock of (session, handle) by path on `key`, or the newest of the session with that handle by any bearer: 0 if none. */
 table_id table_lock_of(const struct table *t, struct table_key key, uint64_t session, int64_t handle);
+/* The session's newest lock: 0 if it has none. */
+table_id table_newest_lock(const struct table *t, uint64_t session);
 /* A bearer of the file, of a holder or else of a waiter: 0 if none. */
 uint64_t table_any_bearer(const struct table *t, struct table_key key);
 

@@ -45,7 +45,7 @@ static bool excludes(enum table_mode a, enum table_mode b)
 /* Of a description that waits to be upgraded: all who hold by it will be exclusive. */
 static struct request *upgrade_of(const struct holder *h)
 {
-        struct request *u = h->resource->upgrader;
+        struct request *u = store_upgrade(h->resource);
 
         if (u == NULL || (u->upgrade != h && (h->bearer->shared || u->bearer != h->bearer)))
                 return NULL;
@@ -97,9 +97,9 @@ static bool sweep(struct search *g, struct session_records *x, struct request *w
 
                 if (h != NULL && w == upgrade_of(h))
                         continue;       /* not waited for by its own; marks nothing, for others' locks it may wait */
-                if (w->swept[1] == g->number || (!all && w->swept[0] == g->number))
+                if (w->swept >= 2 * g->number + all)
                         return false;
-                w->swept[all] = g->number;
+                w->swept = 2 * g->number + all; /* odd: for one for whom all wait that stand behind */
                 g->t->visits++;
                 if (w->nonblock || w->records->concurrent || (!all && w->mode != TABLE_EX))
                         continue;
@@ -127,15 +127,15 @@ static bool expand(struct search *g, struct session_records *s)
         if (s->parent != NULL && meet(g, s->parent, (struct way){.whom = s}))
                 return true;
         LIST_FOREACH(q, &s->requests, of_session) {
-                if (q->queued && q->resource->leading > 0 && sweep(g, s, TAILQ_NEXT(q, entry), q->mode, q, NULL))
+                if (q->queued && q->resource->line->leading > 0 && sweep(g, s, TAILQ_NEXT(q, entry), q->mode, q, NULL))
                         return true;
         }
         LIST_FOREACH(h, &s->holders, of_session) {
                 g->t->visits++;
-                if (h->resource->leading == 0)
+                if (h->resource->line->leading == 0)
                         continue;
                 upgrade = upgrade_of(h);
-                if (sweep(g, s, TAILQ_FIRST(&h->resource->queue), upgrade != NULL ? TABLE_EX : h->mode, upgrade, h))
+                if (sweep(g, s, TAILQ_FIRST(&h->resource->line->queue), upgrade != NULL ? TABLE_EX : h->mode, upgrade, h))
                         return true;
         }
         return false;

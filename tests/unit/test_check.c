@@ -46,7 +46,7 @@ static struct parts parts_of(struct trace *t)
         p.r = only_resource(p.t);
         p.first = TAILQ_FIRST(&p.r->holders);
         p.second = TAILQ_NEXT(p.first, entry);
-        p.upgrade = TAILQ_FIRST(&p.r->queue);
+        p.upgrade = TAILQ_FIRST(&p.r->line->queue);
         p.next = TAILQ_NEXT(p.upgrade, entry);
         p.last = TAILQ_NEXT(p.next, entry);
         assert_non_null(p.last);
@@ -75,13 +75,13 @@ static void what_is_wrong_with_holders_is_seen(void **state)
         struct parts p = parts_of(*state);
 
         SPOILT(p.second->id, p.first->id, "holders are not in the order of their lock ids");
-        SPOILT(p.second->bearer->trial, p.second, "one holds who was not granted it and does not wait for it either");
+        SPOILT(p.second->on_trial, true, "one holds who was not granted it and does not wait for it either");
         SPOILT(p.second->resource, NULL, "a holder stands under a resource that is not its own");
         SPOILT(p.second->bearer->mode, TABLE_NONE, "a holder's bearer does not hold its mode in the kernel");
         p.second->bearer->mode = TABLE_EX;
         SPOILT(p.second->mode, TABLE_EX, "somebody holds beside an exclusive holder");
         p.second->bearer->mode = TABLE_SH;
-        SPOILT(p.r->exclusive_count, 1, "a count of holders differs from its list");
+        SPOILT(p.r->exclusive, true, "a count of holders differs from its list");
         SPOILT(p.r->holder_count, 3, "a count of holders differs from its list");
         SPOILT(p.r->bearer_count, 0, "a count of holders differs from its list");
 }
@@ -97,12 +97,11 @@ static void what_is_wrong_with_a_queue_is_seen(void **state)
         SPOILT(p.last->since_ms, -5, "an older request stands behind a younger one");
         SPOILT(p.next->deadline_ms, 0, "a deadline has passed and nobody was told");
         SPOILT(p.next->bearer, p.second->bearer, "a bearer is queued behind its own waiters");
-        SPOILT(p.r->upgrader, NULL, "the waiting upgrade is not the one that the file knows of");
-        SPOILT(p.r->waiter_count, 2, "a count of waiters differs from its list");
+        SPOILT(p.r->line->waiter_count, 2, "a count of waiters differs from its list");
         SPOILT(p.r->moved, true, "a resource was left before it was at rest");
         SPOILT(p.r->touched, true, "a resource was left before it was at rest");
         p.last->op_waits = true;
-        SPOILT(p.r->op, p.last, "one that is not the head waits in the kernel");
+        SPOILT(p.r->line->op, p.last, "one that is not the head waits in the kernel");
         p.last->op_waits = false;
 }
 
@@ -114,15 +113,17 @@ static void what_is_wrong_with_the_rest_is_seen(void **state)
         assert_int_equal(path->holders, 0);
         SPOILT(path->users, 0, "a bearer without users was not dropped");
         SPOILT(path->mode, TABLE_SH, "a bearer without holders is said to hold a lock");
+        SPOILT(path->has_trial, true, "a bearer without holders is said to have one on trial");
         SPOILT(p.second->bearer->left, TABLE_SH, "a bearer with holders is said to be left");
         SPOILT(p.second->bearer->holders, 2, "a count of bearers or of their holders is wrong");
-        SPOILT(p.next->heap_index, 7, "the heap of deadlines is out of order");
+        SPOILT(p.next->due_index, 7, "the heap of deadlines is out of order");
         SPOILT(p.t->counts.waiting, 1, "a gauge differs from what it counts");
         SPOILT(p.t->counts.locks, 1, "a gauge differs from what it counts");
         SPOILT(p.t->counts.resources, 2, "a gauge differs from what it counts");
         SPOILT(p.first->records->count, 7, "a count of a session's records is wrong");
         SPOILT(p.t->locks.members, 3, "a lock cannot be found by its id");
         SPOILT(p.t->owners.members, 3, "a lock cannot be found by its owner");
+        SPOILT(p.t->holder_pool.used, 3, "a record is in use that nobody knows");
 }
 
 /* A file that nobody has and one waits for, with nothing under way: nobody would ever wake it. */
@@ -130,22 +131,30 @@ static void a_stall_is_seen(void **state)
 {
         struct trace *t = *state;
         struct parts p = {.t = t->table};
+        struct bearer bearer = {.shared = true, .mode = TABLE_SH};
+        struct holder alone = {.id = 1, .bearer = &bearer, .mode = TABLE_SH};
         struct request *q;
 
         t->outside = TABLE_EX;
         trace_lock(t, 'A', EXCLUSIVE, FOREVER);
         trace_forget(t);
         p.r = only_resource(p.t);
-        q = TAILQ_FIRST(&p.r->queue);
-        assert_ptr_equal(p.r->op, q);
-        SPOILT(p.r->op, NULL, "the head could be granted and nothing is under way");
-        TAILQ_REMOVE(&p.r->queue, q, entry);
-        p.r->waiter_count = 0;
-        p.r->op = NULL;
+        q = TAILQ_FIRST(&p.r->line->queue);
+        assert_ptr_equal(p.r->line->op, q);
+        SPOILT(p.r->line->op, NULL, "the head could be granted and nothing is under way");
+        TAILQ_REMOVE(&p.r->line->queue, q, entry);
+        p.r->line->waiter_count = 0;
+        p.r->line->op = NULL;
         assert_string_equal(table_check(p.t), "an empty resource was not freed");
-        TAILQ_INSERT_HEAD(&p.r->queue, q, entry);
-        p.r->waiter_count = 1;
-        p.r->op = q;
+        p.r->holder_count = p.r->bearer_count = 1;
+        TAILQ_INSERT_TAIL(&p.r->holders, &alone, entry);
+        alone.resource = p.r;
+        assert_string_equal(table_check(p.t), "a line is there for nobody");
+        TAILQ_REMOVE(&p.r->holders, &alone, entry);
+        p.r->holder_count = p.r->bearer_count = 0;
+        TAILQ_INSERT_HEAD(&p.r->line->queue, q, entry);
+        p.r->line->waiter_count = 1;
+        p.r->line->op = q;
         assert_null(table_check(p.t));
 }
 
