@@ -214,8 +214,8 @@ static void on_received(void *arg, size_t len, const int *fds, size_t count)
 
 static void on_ended(void *arg)
 {
-        /* Nothing: what was asked is still carried out and answered; the session ends when nobody is there to read it. */
-        (void)arg;
+        /* What was asked is still carried out and answered; the session ends when nobody is there to read it. */
+        return_frame(arg);
 }
 
 /* What the client sent before it went is carried out first, unless that would have to wait for anything. */

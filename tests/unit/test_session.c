@@ -355,6 +355,7 @@ static void an_end_that_is_not_over_may_be_cut_short(void **state)
 static void only_half_a_line_is_kept(void **state)
 {
         struct fixture *f = *state;
+        char *room;
 
         assert_null(f->session->frame);
         receive_lines(2);
@@ -364,6 +365,9 @@ static void only_half_a_line_is_kept(void **state)
         receive("\n");
         assert_null(f->session->frame);
         assert_int_equal(lines, 3);
+        assert_true(peer_side.events->room(peer_side.arg, &room) > 0);
+        peer_side.events->ended(peer_side.arg); /* that was all */
+        assert_null(f->session->frame);
 }
 
 static void the_rest_of_a_line_that_is_too_long_is_no_line(void **state)
