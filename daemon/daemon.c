@@ -233,8 +233,10 @@ static bool build(struct daemon *d)
         if (d->dispatch == NULL)
                 return false;
         d->outside = outside_create(&d->loop, &dispatch_outside_hooks, d->dispatch);
+        if (d->outside == NULL)
+                return false;
         d->engine = engine_create(&d->loop, d->files, d->lanes.slow, threads, d->state, dispatch_report, d->dispatch);
-        if (d->outside == NULL || d->engine == NULL)
+        if (d->engine == NULL)
                 return false;
         dispatch_attach(d->dispatch, d->engine, d->outside);
         d->server = server_create(&d->loop, d->listen_fd, d->dispatch, &d->descriptors, &server);
