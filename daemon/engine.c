@@ -93,8 +93,7 @@ static bool room_for_events(struct engine *e)
         struct table_counts n = {0};
         struct table_event *events;
 
-        if (e->table != NULL)
-                table_count(e->table, &n);
+        table_count(e->table, &n);
         need = EVENTS_SPARE + n.os_ops + 2 * (n.waiting + queued + 1);
         if (need <= e->cap)
                 return true;
@@ -130,6 +129,7 @@ struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *
                              engine_report *report, void *arg)
 {
         struct engine *e = calloc(1, sizeof *e);
+        int error;
 
         if (e == NULL)
                 return NULL;
@@ -139,15 +139,15 @@ struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *
         e->report = report;
         e->arg = arg;
         e->timer_at = TABLE_NEVER;
-        e->table = table_create();
-        e->kernel = kernel_create(loop, files, lane, threads, on_os_done, e);
-        e->effects.items = calloc(TABLE_EFFECTS_FIRST, sizeof *e->effects.items);
         e->effects.cap = TABLE_EFFECTS_FIRST;
-        if (e->table == NULL || e->kernel == NULL || e->effects.items == NULL || !room_for_events(e)) {
+        if ((e->table = table_create()) == NULL || (e->effects.items = calloc(TABLE_EFFECTS_FIRST, sizeof *e->effects.items)) == NULL || !room_for_events(e) ||
+            (e->kernel = kernel_create(loop, files, lane, threads, on_os_done, e)) == NULL) {
+                error = errno;
                 table_destroy(e->table);
-                kernel_destroy(e->kernel);
                 free(e->effects.items);
+                free(e->queue);
                 free(e);
+                errno = error;
                 return NULL;
         }
         table_raise_numbers(e->table, state_floor(state));

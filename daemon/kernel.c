@@ -70,6 +70,7 @@ static int retry_on_lane(void *arg, uint64_t op, int fd, enum oslock_mode mode, 
 struct kernel *kernel_create(uv_loop_t *loop, struct files *files, struct lane *lane, struct kernel_threads threads, kernel_done *done, void *arg)
 {
         struct kernel *k = calloc(1, sizeof *k);
+        int error;
 
         if (k == NULL)
                 return NULL;
@@ -78,12 +79,12 @@ struct kernel *kernel_create(uv_loop_t *loop, struct files *files, struct lane *
         k->done = done;
         k->arg = arg;
         LIST_INIT(&k->told);
-        k->local = oslock_pool_create(loop, threads.local, on_wait_done, NULL, k);
-        k->away = oslock_pool_create(loop, threads.away, on_wait_done, retry_on_lane, k);
-        if (k->local == NULL || k->away == NULL) {
+        if ((k->local = oslock_pool_create(loop, threads.local, on_wait_done, NULL, k)) == NULL ||
+            (k->away = oslock_pool_create(loop, threads.away, on_wait_done, retry_on_lane, k)) == NULL) {
+                error = errno;
                 oslock_pool_destroy(k->local);
-                oslock_pool_destroy(k->away);
                 free(k);
+                errno = error;
                 return NULL;
         }
         return k;
