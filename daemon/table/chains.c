@@ -1,20 +1,8 @@
-/*
- * Linear hashing (Litwin, 1980): with `base` a power of two, the lists [0, count - base) have been split in two, the second half being list base + i. A
- * member's list is found by its hash modulo 2 * base; if that is not there yet, modulo base.
- */
 #include "chains.h"
 
 #include <stdlib.h>
 
 #define FIRST_LISTS 16
-#define MEMBERS_PER_LIST 2
-
-static struct chain *list_of(const struct chains *c, uint64_t hash)
-{
-        size_t i = hash & (2 * c->base - 1);
-
-        return &c->lists[i < c->count ? i : hash & (c->base - 1)];
-}
 
 bool chains_init(struct chains *c, chains_hash_fn *hash)
 {
@@ -34,18 +22,16 @@ void chains_clear(struct chains *c)
 
 static bool is_crowded(const struct chains *c)
 {
-        return c->members >= c->count * MEMBERS_PER_LIST;
+        return c->members >= c->count * CHAINS_PER_LIST;
 }
 
-bool chains_reserve(struct chains *c, size_t more)
+bool chains_grow(struct chains *c, size_t more)
 {
         struct chain *grown;
         size_t cap = c->cap;
 
-        while ((c->members + more) / MEMBERS_PER_LIST >= cap)
+        while ((c->members + more) / CHAINS_PER_LIST >= cap)
                 cap *= 2;
-        if (cap == c->cap)
-                return true;
         grown = realloc(c->lists, cap * sizeof *grown);
         if (grown == NULL)
                 return false;
@@ -78,17 +64,12 @@ void chains_add(struct chains *c, struct link *member)
 {
         if (is_crowded(c) && c->count < c->cap)
                 split(c);
-        SLIST_INSERT_HEAD(list_of(c, c->hash(member)), member, next);
+        SLIST_INSERT_HEAD(chains_list_of(c, c->hash(member)), member, next);
         c->members++;
 }
 
 void chains_remove(struct chains *c, struct link *member)
 {
-        SLIST_REMOVE(list_of(c, c->hash(member)), member, link, next);
+        SLIST_REMOVE(chains_list_of(c, c->hash(member)), member, link, next);
         c->members--;
-}
-
-struct link *chains_first(const struct chains *c, uint64_t hash)
-{
-        return SLIST_FIRST(list_of(c, hash));
 }

@@ -26,18 +26,38 @@ struct chains {
         chains_hash_fn *hash;
 };
 
+/*
+ * Linear hashing (Litwin, 1980): with `base` a power of two, the lists [0, count - base) have been split in two, the second half being list base + i. A
+ * member's list is found by its hash modulo 2 * base; if that is not there yet, modulo base.
+ */
+static inline struct chain *chains_list_of(const struct chains *c, uint64_t hash)
+{
+        size_t i = hash & (2 * c->base - 1);
+
+        return &c->lists[i < c->count ? i : hash & (c->base - 1)];
+}
+
 /* False: no memory. */
 bool chains_init(struct chains *c, chains_hash_fn *hash);
 void chains_clear(struct chains *c);            /* its members are the caller's */
 
+bool chains_grow(struct chains *c, size_t more);       /* for chains_reserve() */
+#define CHAINS_PER_LIST 2       /* members: more lists come when there are more */
+
 /* Room for the lists of so many more members. False: no memory; nothing is lost by that but speed. */
-bool chains_reserve(struct chains *c, size_t more);
+static inline bool chains_reserve(struct chains *c, size_t more)
+{
+        return (c->members + more) / CHAINS_PER_LIST < c->cap || chains_grow(c, more);
+}
 /* Before all others of the same hash. */
 void chains_add(struct chains *c, struct link *member);
 void chains_remove(struct chains *c, struct link *member);
 
 /* Those that may be meant by that hash, newest first: the caller compares. NULL at the end. */
-struct link *chains_first(const struct chains *c, uint64_t hash);
+static inline struct link *chains_first(const struct chains *c, uint64_t hash)
+{
+        return SLIST_FIRST(chains_list_of(c, hash));
+}
 #define chains_next(member) SLIST_NEXT(member, next)
 
 /* To walk over all: the members of list i, up to c->count. */
