@@ -199,9 +199,8 @@ static void apply(struct engine *e, const struct table_effect *fx)
                 e->report(e->arg, fx);
                 break;
         case FX_OS_LOCK:
-                if (files_is_away(e->files, fx->bearer))
+                if (kernel_lock(e->kernel, fx))
                         e->report(e->arg, fx);
-                kernel_lock(e->kernel, fx);
                 break;
         case FX_OS_CANCEL:
                 kernel_cancel(e->kernel, fx->op);
@@ -244,25 +243,34 @@ static void set_timer(struct engine *e)
                 uv_timer_start(&e->timer, on_timer, at > engine_now(e) ? (uint64_t)(at - engine_now(e)) : 1, 0);
 }
 
-static void drain(struct engine *e)
+static void step(struct engine *e, struct table_event *ev)
 {
+        uint64_t before = table_last_number(e->table);
         size_t i;
 
-        if (e->stepping)
-                return;
-        e->stepping = true;
-        while (e->head < e->count) {
-                struct table_event ev = e->queue[e->head++];
-                uint64_t before = table_last_number(e->table);
+        ev->now_ms = engine_now(e);
+        ev->clock_us = engine_clock_us();
+        e->effects.count = 0;
+        table_step(e->table, ev, &e->effects);
+        if (table_last_number(e->table) > before)
+                state_drawn(e->state, table_last_number(e->table), ev->clock_us);
+        for (i = 0; i < e->effects.count; i++)
+                apply(e, &e->effects.items[i]);
+}
 
-                ev.now_ms = engine_now(e);
-                e->effects.count = 0;
-                ev.clock_us = engine_clock_us();
-                table_step(e->table, &ev, &e->effects);
-                if (table_last_number(e->table) > before)
-                        state_drawn(e->state, table_last_number(e->table), ev.clock_us);
-                for (i = 0; i < e->effects.count; i++)
-                        apply(e, &e->effects.items[i]);
+/* This event, and those that come of it, one after the other. Within a step it only gets in line. */
+static void take(struct engine *e, struct table_event *ev)
+{
+        if (e->stepping) {
+                enqueue(e, ev);
+                return;
+        }
+        e->stepping = true;
+        step(e, ev);
+        while (e->head < e->count) {
+                struct table_event next = e->queue[e->head++];
+
+                step(e, &next);
         }
         e->stepping = false;
         set_timer(e);
@@ -289,8 +297,7 @@ void engine_submit(struct engine *e, const struct table_event *ev)
            those who wait for it, and a failed conversion would lose it. */
         if (copy.kind == EV_LOCK && !copy.shared && (copy.claims != TABLE_NONE || copy.mode == TABLE_EX || table_knows(e->table, copy.key)))
                 copy.bears = kernel_bears(e->kernel, copy.bearer);
-        enqueue(e, &copy);
-        drain(e);
+        take(e, &copy);
 }
 
 static void on_os_done(void *arg, uint64_t op, enum oslock_result result, int error, uint64_t new_bearer)
@@ -298,6 +305,5 @@ static void on_os_done(void *arg, uint64_t op, enum oslock_result result, int er
         struct table_event ev = {.kind = EV_OS_DONE, .op = op, .result = result_of(result), .error = error, .new_bearer = new_bearer};
         struct engine *e = arg;
 
-        enqueue(e, &ev);
-        drain(e);
+        take(e, &ev);
 }

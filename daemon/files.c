@@ -428,6 +428,13 @@ int files_fd(const struct files *f, uint64_t bearer)
         return b != NULL ? b->fd : -1;
 }
 
+int files_fd_here(const struct files *f, uint64_t bearer)
+{
+        struct bearer *b = find_bearer(f, bearer);
+
+        return b != NULL && !b->away ? b->fd : -1;
+}
+
 void files_path(const struct files *f, uint64_t bearer, char *out, size_t size)
 {
         const struct bearer *b = find_bearer(f, bearer);

@@ -73,6 +73,8 @@ void files_drop(struct files *f, uint64_t bearer);
 
 /* The descriptor, borrowed; -1 for an unknown id. */
 int files_fd(const struct files *f, uint64_t bearer);
+/* The same for what is done on the loop: -1 too if that may hang. */
+int files_fd_here(const struct files *f, uint64_t bearer);
 
 /*
  * The path by which the system knew the bearer's file when this was first asked; "" when unknown. It stays while the file has bearers: a lock file that

@@ -227,35 +227,36 @@ static int retry_on_lane(void *arg, uint64_t op, int fd, enum oslock_mode mode, 
         return 0;
 }
 
-void kernel_lock(struct kernel *k, const struct table_effect *fx)
+bool kernel_lock(struct kernel *k, const struct table_effect *fx)
 {
         enum errand_kind kind = fx->wait ? ERRAND_WAIT : fx->convert ? ERRAND_CONVERT : ERRAND_TRY;
-        int fd = files_fd(k->files, fx->bearer), error = 0;
+        int fd = files_fd_here(k->files, fx->bearer), error = 0;
         enum oslock_result result;
         struct file_error file_error;
         struct errand *r;
 
         if (fx->fresh && !files_expect(k->files)) {
                 k->done(k->arg, fx->op, OSLOCK_BUSY, 0, 0);     /* as in wait_on() */
-                return;
+                return false;
         }
-        if (files_is_away(k->files, fx->bearer)) {
+        if (fd < 0) {
                 r = send(k, kind, fx->op, fx->bearer, mode_of(fx->mode), fx->fresh);
                 if (r != NULL) {
                         r->yields = fx->yields; /* looked at when it comes back: on this thread */
-                        return;
+                        return true;
                 }
                 if (fx->fresh)
                         files_expect_none(k->files, -1);
                 k->done(k->arg, fx->op, OSLOCK_FAILED, ENOMEM, 0);
-                return;
+                return false;
         }
         if (fx->wait) {
                 wait_on(k, fx->op, fx->bearer, mode_of(fx->mode), fx->yields, fx->fresh, fx->fresh ? file_reopen(fd, &file_error) : -1);
-                return;
+                return false;
         }
         result = fx->convert ? oslock_upgrade(fd, &error) : oslock_try(fd, mode_of(fx->mode), &error);
         k->done(k->arg, fx->op, result, error, 0);
+        return false;
 }
 
 void kernel_cancel(struct kernel *k, uint64_t op)
@@ -275,12 +276,16 @@ void kernel_cancel(struct kernel *k, uint64_t op)
 /* Without answer: on the loop if even the memory for an errand is missing, for a lock that stays would be worse than a pause. */
 static void tell(struct kernel *k, enum errand_kind kind, uint64_t bearer)
 {
-        if (files_is_away(k->files, bearer) && send(k, kind, 0, bearer, OSLOCK_NONE, false) != NULL)
+        int fd = files_fd_here(k->files, bearer);
+
+        if (fd < 0 && send(k, kind, 0, bearer, OSLOCK_NONE, false) != NULL)
                 return;
+        if (fd < 0)
+                fd = files_fd(k->files, bearer);
         if (kind == ERRAND_UNLOCK)
-                oslock_unlock(files_fd(k->files, bearer));
+                oslock_unlock(fd);
         else
-                oslock_downgrade(files_fd(k->files, bearer));
+                oslock_downgrade(fd);
 }
 
 void kernel_unlock(struct kernel *k, uint64_t bearer)

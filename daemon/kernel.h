@@ -25,7 +25,8 @@ struct kernel *kernel_create(uv_loop_t *loop, struct files *files, struct lane *
 /* Ends the waits, unanswered; touches no lock. The loop must run once more. */
 void kernel_destroy(struct kernel *k);
 
-void kernel_lock(struct kernel *k, const struct table_effect *fx);      /* FX_OS_LOCK */
+/* FX_OS_LOCK. True: it is on the lane, and may stay there for long. */
+bool kernel_lock(struct kernel *k, const struct table_effect *fx);
 void kernel_cancel(struct kernel *k, uint64_t op);                      /* FX_OS_CANCEL */
 void kernel_unlock(struct kernel *k, uint64_t bearer);
 void kernel_downgrade(struct kernel *k, uint64_t bearer);
