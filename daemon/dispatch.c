@@ -356,6 +356,11 @@ void dispatch_carry_out(struct dispatch *d, struct client *c, struct incoming *i
         }
 }
 
+static bool is_waiting(const struct dispatch *d, const struct client *c, const struct pl_id *id)
+{
+        return id->kind != PL_ID_NONE && ((c->request_count > 0 && registry_request_by_id(&d->registry, c, id) != NULL) || deferred_has(c, id));
+}
+
 void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_t len)
 {
         enum pl_method method;
@@ -377,7 +382,7 @@ void dispatch_line(struct dispatch *d, struct client *c, const char *line, size_
         /* Descriptors are claimed in the order of the lines, whenever these are carried out. */
         if (method == PL_LOCK && in.request.lock.fd)
                 in.has_fd = locking_claim(c, &in.fd);
-        if (in.request.id.kind != PL_ID_NONE && (registry_request_by_id(&d->registry, c, &in.request.id) != NULL || deferred_has(c, &in.request.id)))
+        if (is_waiting(d, c, &in.request.id))
                 dispatch_refuse(d, c, &in.request.id, PL_E_INVALID_REQUEST, "a request with this id is still waiting");
         else if (c->held_up && method != PL_PING && method != PL_CANCEL)
                 deferred_add(d, c, &in);

@@ -312,14 +312,13 @@ void locking_lock(struct dispatch *d, struct client *c, struct incoming *in)
 
 /* ---- unlock, cancel ---- */
 
-/* The lock of this session that an unlock means, as far as names tell: 0 when none. */
+/* The lock that an unlock means, as far as names tell: 0 when none. An id may be that of somebody else's. */
 static table_id meant(struct dispatch *d, const struct client *c, const struct pl_unlock_params *p)
 {
-        struct table_holder h;
-        struct grant *g;
+        const struct grant *g;
 
         if (p->lock >= 0)
-                return table_lock(engine_table(d->engine), (table_id)p->lock, &h, NULL) && h.session == c->id ? (table_id)p->lock : 0;
+                return (table_id)p->lock;
         g = registry_grant_by_label(&d->registry, c, p->handle, p->path);
         return g != NULL ? g->lock : 0;
 }
@@ -330,7 +329,7 @@ static void unlock(struct dispatch *d, struct client *c, const struct pl_request
         struct pl_writer w;
         struct grant *g;
 
-        if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, NULL)) {
+        if (lock != 0 && table_lock(engine_table(d->engine), lock, &h, NULL) && h.session == c->id) {
                 g = registry_grant(&d->registry, lock);
                 /* Not what was held for long: it is the wait that counts. */
                 if (g != NULL && !g->by_path && g->label[0] != '\0' && engine_now(d->engine) - h.since_ms < PL_FOLLOW_MS)
@@ -359,7 +358,7 @@ void locking_unlock(struct dispatch *d, struct client *c, struct incoming *in)
         const struct pl_unlock_params *p = &in->request.unlock;
         table_id lock = meant(d, c, p);
 
-        if (lock != 0 || p->lock >= 0 || !dispatch_opens_paths(d, c))
+        if (lock != 0 || !dispatch_opens_paths(d, c))
                 unlock(d, c, &in->request, lock);
         else
                 deferred_identify(d, c, in, p->path, unlock_identified);

@@ -39,16 +39,6 @@ int pl_id_decode(const struct pl_json *n, struct pl_id *out)
         return 0;
 }
 
-static void write_id(struct pl_writer *w, const struct pl_id *id)
-{
-        if (id->kind == PL_ID_STRING)
-                pl_write_string(w, "id", id->text);
-        else if (id->kind == PL_ID_INTEGER)
-                pl_write_integer(w, "id", id->number);
-        else
-                pl_write_null(w, "id");
-}
-
 /* ---- requests ---- */
 
 /* Its texts are empty, not full of zeros: most requests have no fault. */
@@ -258,38 +248,37 @@ void pl_fault_line_too_long(struct pl_fault *f)
 
 /* ---- writing ---- */
 
-static void begin(struct pl_writer *w, struct pl_buf *b)
-{
-        static const char start[] = "{\"jsonrpc\":\"2.0\"";
+/* What is the same in all lines is put down as it is. */
+#define APPEND(b, text) pl_buf_append(b, text, sizeof(text) - 1)
 
-        *w = (struct pl_writer){.buf = b, .comma = true};
-        pl_buf_append(b, start, sizeof start - 1);
-}
-
-static void end_line(struct pl_writer *w)
+static void begin_answer(struct pl_writer *w, struct pl_buf *b, const struct pl_id *id)
 {
-        pl_write_close(w, '}');
-        pl_buf_append(w->buf, "\n", 1);
+        *w = (struct pl_writer){.buf = b};
+        APPEND(b, "{\"jsonrpc\":\"2.0\",\"id\":");
+        if (id->kind == PL_ID_STRING)
+                pl_write_string(w, NULL, id->text);
+        else if (id->kind == PL_ID_INTEGER)
+                pl_write_integer(w, NULL, id->number);
+        else
+                pl_write_null(w, NULL);
+        w->comma = false;       /* in what the caller opens now there is nothing yet */
 }
 
 void pl_reply_begin(struct pl_writer *w, struct pl_buf *b, const struct pl_id *id)
 {
-        begin(w, b);
-        write_id(w, id);
-        pl_write_open(w, "result", '{');
+        begin_answer(w, b, id);
+        APPEND(b, ",\"result\":{");
 }
 
 void pl_reply_end(struct pl_writer *w)
 {
-        pl_write_close(w, '}');
-        end_line(w);
+        APPEND(w->buf, "}}\n");
 }
 
 void pl_error_begin(struct pl_writer *w, struct pl_buf *b, const struct pl_id *id, int code, const char *text)
 {
-        begin(w, b);
-        write_id(w, id);
-        pl_write_open(w, "error", '{');
+        begin_answer(w, b, id);
+        APPEND(b, ",\"error\":{");
         pl_write_integer(w, "code", code);
         pl_write_string(w, "message", text != NULL && text[0] != '\0' ? text : pl_error_sentence(code));
         pl_write_open(w, "data", '{');
@@ -298,20 +287,21 @@ void pl_error_begin(struct pl_writer *w, struct pl_buf *b, const struct pl_id *i
 
 void pl_error_end(struct pl_writer *w)
 {
-        pl_write_close(w, '}');
-        pl_reply_end(w);
+        APPEND(w->buf, "}}}\n");
 }
 
 void pl_notification_begin(struct pl_writer *w, struct pl_buf *b, const char *method)
 {
-        begin(w, b);
+        *w = (struct pl_writer){.buf = b, .comma = true};
+        APPEND(b, "{\"jsonrpc\":\"2.0\"");
         pl_write_string(w, "method", method);
         pl_write_open(w, "params", '{');
 }
 
 void pl_request_begin(struct pl_writer *w, struct pl_buf *b, int64_t id, const char *method)
 {
-        begin(w, b);
+        *w = (struct pl_writer){.buf = b, .comma = true};
+        APPEND(b, "{\"jsonrpc\":\"2.0\"");
         pl_write_integer(w, "id", id);
         pl_write_string(w, "method", method);
         pl_write_open(w, "params", '{');
