@@ -2,7 +2,7 @@
  * The doors that cJSON leaves open are closed in three places: json_scan.c walks the whole text before cJSON sees it (grammar, UTF-8, NUL, control
  * characters, escapes, numbers, depth), so that cJSON can only fail for want of memory; the look-up is by exact case; and doubled members are
  * found in the parsed tree. Since the scan knows where everything is, a request's own few members are read where they stand, and cJSON is given its params
- * alone.
+ * alone; if these are whole numbers it is told them, for it would read them by strtod(3).
  */
 #include "json.h"
 
@@ -44,18 +44,62 @@ int pl_json_outline(const char *line, size_t len, struct pl_outline *out)
         return pl_json_scan(line, len, out);
 }
 
-int pl_json_parse_value(struct pl_span value, struct pl_json **out)
+/* What cJSON has made, of its own accord or at our bidding, is a document from now on. NULL: it had no memory, for what is not JSON has been refused already. */
+static int own(cJSON *root, struct pl_json **out)
 {
-        cJSON *root = cJSON_ParseWithLength(value.at, value.len);
-
         if (in_arena && root != NULL)
                 json_arena_open();
         else if (in_arena)
                 json_arena_close(false);
         if (root == NULL)
-                return -ENOMEM;         /* what is not JSON has been refused already */
+                return -ENOMEM;
         *out = wrap(root);
         return 0;
+}
+
+#define NAME_BYTES_MAX 31
+
+/* A member whose value is a whole number, without cJSON's look at it, which is strtod(3). False: it is something else, or there is no memory. */
+static bool add_integer(cJSON *object, struct pl_span name, struct pl_span value)
+{
+        size_t len = name.len - 2;
+        char text[NAME_BYTES_MAX + 1];
+        int64_t number;
+
+        if (len > NAME_BYTES_MAX || pl_plain_length(name.at + 1, len) != len || !pl_span_integer(value, &number))
+                return false;
+        memcpy(text, name.at + 1, len);
+        text[len] = '\0';
+        return cJSON_AddNumberToObject(object, text, (double)number) != NULL;
+}
+
+static bool is_number(struct pl_span value)
+{
+        return value.at[0] == '-' || (value.at[0] >= '0' && value.at[0] <= '9');
+}
+
+/* An object of whole numbers and nothing else, as many params are. NULL: it is not, or there is no memory. */
+static cJSON *integers(const struct pl_members *m)
+{
+        cJSON *object = NULL;
+        size_t i;
+
+        if (m->count > 0 && m->count <= PL_MEMBERS_MAX && is_number(m->at[0].value))
+                object = cJSON_CreateObject();
+        for (i = 0; object != NULL && i < m->count; i++) {
+                if (add_integer(object, m->at[i].name, m->at[i].value))
+                        continue;
+                cJSON_Delete(object);
+                object = NULL;
+        }
+        return object;
+}
+
+int pl_json_parse_value(struct pl_span value, const struct pl_members *members, struct pl_json **out)
+{
+        cJSON *root = members != NULL ? integers(members) : NULL;
+
+        return own(root != NULL ? root : cJSON_ParseWithLength(value.at, value.len), out);
 }
 
 int pl_json_parse(const char *line, size_t len, struct pl_json **out)
@@ -63,7 +107,7 @@ int pl_json_parse(const char *line, size_t len, struct pl_json **out)
         struct pl_outline outline;
         int r = pl_json_scan(line, len, &outline);
 
-        return r != 0 ? r : pl_json_parse_value((struct pl_span){line, len}, out);
+        return r != 0 ? r : pl_json_parse_value((struct pl_span){line, len}, NULL, out);
 }
 
 void pl_json_free(struct pl_json *root)
@@ -259,6 +303,8 @@ void pl_buf_append(struct pl_buf *b, const char *data, size_t len)
         b->len += len;
 }
 
+#define DIGITS_MAX 24        /* of an integer, with its sign, and a few more */
+
 static void append_char(struct pl_buf *b, char c)
 {
         char *out = room(b, 1);
@@ -267,11 +313,6 @@ static void append_char(struct pl_buf *b, char c)
                 return;
         *out = c;
         b->len++;
-}
-
-static void append_text(struct pl_writer *w, const char *text)
-{
-        pl_buf_append(w->buf, text, strlen(text));
 }
 
 /* The character at `value`, which cannot stand for itself: how many bytes of it were taken. */
@@ -295,44 +336,17 @@ static size_t append_escaped(struct pl_buf *b, const char *value, size_t len)
         return 1;
 }
 
-/* In quotes, with escapes. */
-static void append_string(struct pl_buf *b, const char *value)
+/*
+ * A comma if one is due, and `"key":`, with room for a value of so many bytes behind it: whoever writes them counts them. NULL when out of memory. Most of what
+ * the daemon says is written here and in the next functions.
+ */
+static inline char *begin_value(struct pl_writer *w, const char *key, size_t most)
 {
-        size_t len = strlen(value), i = 0, n = pl_plain_length(value, len);
-        char *out = room(b, len + 2);
+        size_t len = key != NULL ? strlen(key) : 0;
+        char *begin = room(w->buf, len + sizeof ",\"\":" + most), *p = begin;
 
-        if (out == NULL)
-                return;
-        if (n == len) {         /* nearly always */
-                out[0] = '"';
-                memcpy(out + 1, value, len);
-                out[len + 1] = '"';
-                b->len += len + 2;
-                return;
-        }
-        append_char(b, '"');
-        for (;;) {
-                n = pl_plain_length(value + i, len - i);
-                pl_buf_append(b, value + i, n);
-                i += n;
-                if (i == len)
-                        break;
-                i += append_escaped(b, value + i, len - i);
-        }
-        append_char(b, '"');
-}
-
-static void begin_value(struct pl_writer *w, const char *key)
-{
-        size_t len = key != NULL ? strlen(key) : 0, most = len + sizeof ",\"\":";
-        struct pl_buf *b = w->buf;
-        char *p;
-
-        if (most > b->cap - b->len)
-                grow(b, most);
-        if (most > b->cap - b->len)
-                return;
-        p = b->data + b->len;
+        if (begin == NULL)
+                return NULL;
         if (w->comma)
                 *p++ = ',';
         w->comma = true;
@@ -343,13 +357,18 @@ static void begin_value(struct pl_writer *w, const char *key)
                 *p++ = '"';
                 *p++ = ':';
         }
-        b->len = (size_t)(p - b->data);
+        w->buf->len += (size_t)(p - begin);
+        return p;
 }
 
 void pl_write_open(struct pl_writer *w, const char *key, char bracket)
 {
-        begin_value(w, key);
-        append_char(w->buf, bracket);
+        char *out = begin_value(w, key, 1);
+
+        if (out != NULL) {
+                *out = bracket;
+                w->buf->len++;
+        }
         w->comma = false;
 }
 
@@ -364,37 +383,75 @@ void pl_write_integer(struct pl_writer *w, const char *key, int64_t value)
         static const char pairs[] =
                 "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
                 "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
-        char text[24], *p = text + sizeof text;
+        char text[2 * DIGITS_MAX] = "", *end = text + DIGITS_MAX, *p = end;       /* a copy of fixed length costs nothing */
         uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+        char *out = begin_value(w, key, DIGITS_MAX);
 
-        begin_value(w, key);
+        if (out == NULL)
+                return;
         for (; left >= 10; left /= 100) {
                 p -= 2;
                 memcpy(p, pairs + 2 * (left % 100), 2);
         }
-        if (left > 0 || p == text + sizeof text)
+        if (left > 0 || p == end)
                 *--p = (char)('0' + left);
         if (value < 0)
                 *--p = '-';
-        pl_buf_append(w->buf, p, (size_t)(text + sizeof text - p));
+        memcpy(out, p, DIGITS_MAX);
+        w->buf->len += (size_t)(end - p);
+}
+
+static void write_word(struct pl_writer *w, const char *key, const char *word, size_t len)
+{
+        char *out = begin_value(w, key, len);
+
+        if (out == NULL)
+                return;
+        memcpy(out, word, len);
+        w->buf->len += len;
 }
 
 void pl_write_bool(struct pl_writer *w, const char *key, bool value)
 {
-        begin_value(w, key);
-        append_text(w, value ? "true" : "false");
+        write_word(w, key, value ? "true" : "false", value ? 4 : 5);
 }
 
 void pl_write_null(struct pl_writer *w, const char *key)
 {
-        begin_value(w, key);
-        append_text(w, "null");
+        write_word(w, key, "null", 4);
+}
+
+/* What does not stand for itself, at i, and what follows. */
+static void append_odd(struct pl_buf *b, const char *value, size_t len, size_t i)
+{
+        size_t n;
+
+        pl_buf_append(b, value, i);
+        while (i < len) {
+                i += append_escaped(b, value + i, len - i);
+                n = pl_plain_length(value + i, len - i);
+                pl_buf_append(b, value + i, n);
+                i += n;
+        }
 }
 
 void pl_write_string(struct pl_writer *w, const char *key, const char *value)
 {
-        begin_value(w, key);
-        append_string(w->buf, value);
+        size_t len = strlen(value), plain = pl_plain_length(value, len);
+        char *out = begin_value(w, key, len + 2);
+
+        if (out == NULL)
+                return;
+        if (plain == len) {     /* nearly always */
+                out[0] = '"';
+                memcpy(out + 1, value, len);
+                out[len + 1] = '"';
+                w->buf->len += len + 2;
+                return;
+        }
+        append_char(w->buf, '"');
+        append_odd(w->buf, value, len, plain);
+        append_char(w->buf, '"');
 }
 
 /* With as many digits as it needs to be read as the same number again; cJSON rounds at the 16th. The locale may have another decimal point. */
@@ -445,7 +502,7 @@ static void print(struct pl_writer *w, const char *key, const struct pl_json *n)
                         pl_write_null(w, NULL);
                         break;
                 }
-                begin_value(w, NULL);
+                (void)begin_value(w, NULL, 0);
                 append_fraction(w, node(n)->valuedouble);
                 break;
         case PL_JSON_STRING:

@@ -28,19 +28,24 @@ struct pl_span {
         size_t len;
 };
 
-/* The members of the outermost object, as they stand in the text: names and strings in their quotes, escapes and all. */
-#define PL_OUTLINE_MAX 4        /* as many as a usual request has */
-struct pl_outline {
-        size_t count;           /* of all: there may be more than are noted. 0: it is no object, or has none */
+/* The members of an object, as they stand in the text: names and strings in their quotes, escapes and all. */
+#define PL_MEMBERS_MAX 4        /* as many as a usual request has */
+struct pl_members {
+        size_t count;           /* of all: there may be more than are noted */
         struct {
                 struct pl_span name, value;
-        } members[PL_OUTLINE_MAX];
+        } at[PL_MEMBERS_MAX];
+};
+
+/* Of the outermost object, and of the last object or array in that, if it is an object. */
+struct pl_outline {
+        struct pl_members outer, inner;
 };
 
 /* The first half of pl_json_parse(), with the same results (but for -ENOMEM): is it JSON, and what are its members? */
 int pl_json_outline(const char *line, size_t len, struct pl_outline *out);
-/* The other half, for a value out of such an outline. 0 or -ENOMEM. */
-int pl_json_parse_value(struct pl_span value, struct pl_json **out);
+/* The other half, for a value out of such an outline, and its members if it is an object that has them there. 0 or -ENOMEM. */
+int pl_json_parse_value(struct pl_span value, const struct pl_members *members, struct pl_json **out);
 
 /* A value that is an integer by its digits alone, within +-PL_INTEGER_MAX. False: something else, or a parser has to tell. */
 bool pl_span_integer(struct pl_span value, int64_t *out);

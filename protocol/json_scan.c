@@ -239,7 +239,8 @@ static size_t scan_scalar(const char *s, size_t len)
 /* Where a scan is, and what ends the objects and arrays that are open there. */
 struct scanner {
         const char *at, *end;
-        const char *member;     /* where the latest value of the outermost object's began */
+        struct pl_outline *outline;
+        struct pl_members *noted;       /* those of the object that it is in; NULL: they are not noted */
         size_t depth;
         char closing[PL_DEPTH_MAX];
 };
@@ -253,22 +254,39 @@ static inline char peek(struct scanner *s)
         return '\0';
 }
 
-/* Of the outermost object's members the first few are noted, and all are counted. */
-static inline void note_name(struct pl_outline *o, const char *from, const char *to)
+static inline bool in_object(const struct scanner *s)
 {
-        if (o->count < PL_OUTLINE_MAX)
-                o->members[o->count].name = (struct pl_span){from, (size_t)(to - from)};
-        o->count++;
+        return s->depth > 0 && s->closing[s->depth - 1] == '}';
 }
 
-static inline void note_value(struct pl_outline *o, const char *from, const char *to)
+/* It has come to another depth. */
+static inline void come(struct scanner *s, size_t depth)
 {
-        if (o->count > 0 && o->count <= PL_OUTLINE_MAX)
-                o->members[o->count - 1].value = (struct pl_span){from, (size_t)(to - from)};
+        s->depth = depth;
+        s->noted = !in_object(s) || depth > 2 ? NULL : depth == 1 ? &s->outline->outer : &s->outline->inner;
+}
+
+/* Of the members the first few are noted, and all are counted. */
+static inline void note_name(struct pl_members *m, struct pl_span name)
+{
+        if (m != NULL && m->count++ < PL_MEMBERS_MAX)
+                m->at[m->count - 1].name = name;
+}
+
+static inline void note_value_begins(struct pl_members *m, const char *at)
+{
+        if (m != NULL && m->count <= PL_MEMBERS_MAX)
+                m->at[m->count - 1].value.at = at;
+}
+
+static inline void note_value_ends(struct pl_members *m, const char *at)
+{
+        if (m != NULL && m->count <= PL_MEMBERS_MAX)
+                m->at[m->count - 1].value.len = (size_t)(at - m->at[m->count - 1].value.at);
 }
 
 /* A name and its colon. False: something else. */
-static bool scan_name(struct scanner *s, struct pl_outline *o)
+static bool scan_name(struct scanner *s)
 {
         const char *from;
         size_t n;
@@ -278,17 +296,11 @@ static bool scan_name(struct scanner *s, struct pl_outline *o)
         from = s->at++;
         n = scan_string(s->at, (size_t)(s->end - s->at));
         s->at += n;
-        if (s->depth == 1)
-                note_name(o, from, s->at);
+        note_name(s->noted, (struct pl_span){from, n + 1});
         if (n == 0 || peek(s) != ':')
                 return false;
         s->at++;
         return true;
-}
-
-static bool in_object(const struct scanner *s)
-{
-        return s->depth > 0 && s->closing[s->depth - 1] == '}';
 }
 
 /* The beginning of an object or array. 0: its first member comes next; 1: it is empty, and closed already. */
@@ -298,12 +310,15 @@ static int scan_opening(struct scanner *s)
 
         if (s->depth == PL_DEPTH_MAX)
                 return -E2BIG;
+        if (s->depth == 1)
+                s->outline->inner.count = 0;
         s->at++;
         if (peek(s) == closing) {
                 s->at++;
                 return 1;
         }
-        s->closing[s->depth++] = closing;
+        s->closing[s->depth] = closing;
+        come(s, s->depth + 1);
         return 0;
 }
 
@@ -313,8 +328,7 @@ static int scan_value(struct scanner *s)
         char c = peek(s);
         size_t n;
 
-        if (s->depth == 1)
-                s->member = s->at;
+        note_value_begins(s->noted, s->at);
         if (c == '{' || c == '[')
                 return scan_opening(s);
         n = c != '\0' ? scan_scalar(s->at, (size_t)(s->end - s->at)) : 0;
@@ -323,18 +337,17 @@ static int scan_value(struct scanner *s)
 }
 
 /* A value has ended, and with it, perhaps, what it is in. The character that comes then. */
-static char scan_closings(struct scanner *s, struct pl_outline *o)
+static char scan_closings(struct scanner *s)
 {
         for (;;) {
                 char c;
 
-                if (s->depth == 1)
-                        note_value(o, s->member, s->at);
+                note_value_ends(s->noted, s->at);
                 c = peek(s);
                 if (s->depth == 0 || c != s->closing[s->depth - 1])
                         return c;
                 s->at++;
-                s->depth--;
+                come(s, s->depth - 1);
         }
 }
 
@@ -342,19 +355,20 @@ int pl_json_scan(const char *text, size_t len, struct pl_outline *o)
 {
         struct scanner s;       /* without its brackets: there are none yet */
 
-        s.at = s.member = text;
+        s.at = text;
         s.end = text + len;
-        s.depth = 0;
-        o->count = 0;
+        s.outline = o;
+        o->outer.count = o->inner.count = 0;
+        come(&s, 0);
         for (;;) {
-                int r = in_object(&s) && !scan_name(&s, o) ? -EBADMSG : scan_value(&s);
+                int r = in_object(&s) && !scan_name(&s) ? -EBADMSG : scan_value(&s);
                 char c;
 
                 if (r < 0)
                         return r;
                 if (r == 0)
                         continue;
-                c = scan_closings(&s, o);
+                c = scan_closings(&s);
                 if (s.depth == 0)
                         return s.at == s.end ? 0 : -EBADMSG;
                 if (c != ',')

@@ -122,7 +122,7 @@ static int decode_tree(struct pl_span line, struct pl_request *out, const struct
         const char *name;
         int method;
 
-        if (pl_json_parse_value(line, &out->doc) != 0)
+        if (pl_json_parse_value(line, NULL, &out->doc) != 0)
                 return fault_code(f, PL_E_INTERNAL_ERROR, "");
         *params = pl_json_get(out->doc, "params");
         if (decode_envelope(out->doc, out, &name, f) != 0)
@@ -153,14 +153,14 @@ static bool put(struct pl_span *place, struct pl_span value)
  * The usual request: its members and no others, each of them once, for a method that there is, and nothing about them that a parser would have to tell. False: any
  * other, right or wrong.
  */
-static bool read_outline(const struct pl_outline *o, struct envelope *e)
+static bool read_envelope(const struct pl_members *m, struct envelope *e)
 {
         size_t i;
 
-        if (o->count > PL_OUTLINE_MAX)
+        if (m->count > PL_MEMBERS_MAX)
                 return false;
-        for (i = 0; i < o->count; i++) {
-                struct pl_span name = o->members[i].name, value = o->members[i].value;
+        for (i = 0; i < m->count; i++) {
+                struct pl_span name = m->at[i].name, value = m->at[i].value;
                 bool good = false;
 
                 if (pl_span_is(name, "\"jsonrpc\""))
@@ -191,9 +191,9 @@ static bool read_members(const struct envelope *e, struct pl_request *out)
         return true;
 }
 
-static int decode_usual(const struct envelope *e, struct pl_request *out, const struct pl_json **params, struct pl_fault *f)
+static int decode_usual(const struct envelope *e, const struct pl_members *members, struct pl_request *out, const struct pl_json **params, struct pl_fault *f)
 {
-        if (e->params.at != NULL && pl_json_parse_value(e->params, &out->doc) != 0)
+        if (e->params.at != NULL && pl_json_parse_value(e->params, members, &out->doc) != 0)
                 return fault_code(f, PL_E_INTERNAL_ERROR, "");
         *params = out->doc;
         if (pl_method_params(out, *params, f) == 0)
@@ -215,8 +215,8 @@ static int decode(const char *line, size_t len, struct pl_request *out, const st
         }
         if (r != 0)
                 return fault_code(f, PL_E_PARSE_ERROR, "the line is not one well-formed JSON text in UTF-8");
-        if (read_outline(&outline, &envelope) && read_members(&envelope, out))
-                return decode_usual(&envelope, out, params, f);
+        if (read_envelope(&outline.outer, &envelope) && read_members(&envelope, out))
+                return decode_usual(&envelope, &outline.inner, out, params, f);  /* of its members the params alone can be an object */
         return decode_tree((struct pl_span){line, len}, out, params, f);
 }
 

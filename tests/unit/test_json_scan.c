@@ -383,49 +383,90 @@ static void an_outline_has_the_outermost_members_as_they_stand(void **state)
 
         (void)state;
         assert_int_equal(pl_json_outline(text, sizeof text - 1, &o), 0);
-        assert_int_equal(o.count, 4);
-        assert_span(o.members[0].name, "\"a\"");
-        assert_span(o.members[0].value, "1");
-        assert_span(o.members[1].name, "\"b\"");
-        assert_span(o.members[1].value, "[ {\"c\":{}}, \"]}\" ]");
-        assert_span(o.members[2].name, "\"\\u0064\"");
-        assert_span(o.members[2].value, "\"x\\\"\"");
-        assert_span(o.members[3].name, "\"\"");
-        assert_span(o.members[3].value, "{}");
+        assert_int_equal(o.outer.count, 4);
+        assert_span(o.outer.at[0].name, "\"a\"");
+        assert_span(o.outer.at[0].value, "1");
+        assert_span(o.outer.at[1].name, "\"b\"");
+        assert_span(o.outer.at[1].value, "[ {\"c\":{}}, \"]}\" ]");
+        assert_span(o.outer.at[2].name, "\"\\u0064\"");
+        assert_span(o.outer.at[2].value, "\"x\\\"\"");
+        assert_span(o.outer.at[3].name, "\"\"");
+        assert_span(o.outer.at[3].value, "{}");
+        assert_int_equal(o.inner.count, 0);
+}
+
+static void an_outline_has_the_members_of_the_last_object_in_the_outermost(void **state)
+{
+        static const char text[] = "{\"a\":{\"no\":0},\"b\": { \"c\" : {\"d\":[{\"e\":1}],\"f\":2} , \"g\":3 } ,\"h\":[{\"i\":4}],\"j\":5}";
+        static const char empty[] = "{\"a\":{\"no\":0},\"b\":{ }}", list[] = "{\"a\":{\"no\":0},\"b\":[1,{\"c\":1}]}";
+        struct pl_outline o;
+
+        (void)state;
+        assert_int_equal(pl_json_outline(text, sizeof text - 1, &o), 0);
+        assert_int_equal(o.outer.count, 4);
+        assert_int_equal(pl_json_outline(empty, sizeof empty - 1, &o), 0);
+        assert_int_equal(o.inner.count, 0);
+        assert_int_equal(pl_json_outline(list, sizeof list - 1, &o), 0);
+        assert_int_equal(o.inner.count, 0);
+        assert_span(o.outer.at[1].value, "[1,{\"c\":1}]");
+        assert_int_equal(pl_json_outline(text, strcspn(text, "h") - 3, &o), -EBADMSG);
+        assert_int_equal(o.inner.count, 2);
+        assert_span(o.inner.at[0].name, "\"c\"");
+        assert_span(o.inner.at[0].value, "{\"d\":[{\"e\":1}],\"f\":2}");
+        assert_span(o.inner.at[1].name, "\"g\"");
+        assert_span(o.inner.at[1].value, "3");
 }
 
 static void an_outline_counts_more_members_than_it_notes(void **state)
 {
-        static const char many[] = "{\"1\":1,\"2\":2,\"3\":3,\"4\":4,\"5\":[5,{\"6\":6}],\"7\":7}";
+        static const char many[] = "{\"1\":1,\"2\":2,\"3\":3,\"4\":4,\"5\":[5,{\"6\":6}],\"7\":{\"1\":1,\"2\":2,\"3\":3,\"4\":4,\"5\":5}}";
         static const char *const none[] = {"{}", "[]", "[{\"a\":1}]", "1", "\"a\"", " null "};
         struct pl_outline o;
         size_t i;
 
         (void)state;
         assert_int_equal(pl_json_outline(many, sizeof many - 1, &o), 0);
-        assert_int_equal(o.count, 6);
-        assert_span(o.members[PL_OUTLINE_MAX - 1].name, "\"4\"");
-        assert_span(o.members[PL_OUTLINE_MAX - 1].value, "4");
+        assert_int_equal(o.outer.count, 6);
+        assert_span(o.outer.at[PL_MEMBERS_MAX - 1].name, "\"4\"");
+        assert_span(o.outer.at[PL_MEMBERS_MAX - 1].value, "4");
+        assert_int_equal(o.inner.count, 5);
+        assert_span(o.inner.at[PL_MEMBERS_MAX - 1].value, "4");
         for (i = 0; i < COUNT(none); i++) {
                 assert_int_equal(pl_json_outline(none[i], strlen(none[i]), &o), 0);
-                assert_int_equal(o.count, 0);
+                assert_int_equal(o.outer.count, 0);
         }
+}
+
+/* Parsed whole, and by itself. */
+static void assert_inner(const char *inner)
+{
+        struct pl_json *whole = NULL, *doc = NULL;
+        char text[256], *a, *b;
+        struct pl_outline o;
+
+        snprintf(text, sizeof text, "{\"a\":%s,\"z\":1}", inner);
+        assert_int_equal(pl_json_parse(text, strlen(text), &whole), 0);
+        assert_int_equal(pl_json_outline(text, strlen(text), &o), 0);
+        assert_int_equal(pl_json_parse_value(o.outer.at[0].value, &o.inner, &doc), 0);
+        a = pl_json_print(pl_json_get(whole, "a"));
+        b = pl_json_print(doc);
+        assert_string_equal(b, a);
+        free(a);
+        free(b);
+        pl_json_free(doc);
+        pl_json_free(whole);
 }
 
 static void a_value_out_of_an_outline_is_parsed_by_itself(void **state)
 {
-        static const char text[] = "{\"a\":{\"b\":[7]},\"c\":1}";
-        struct pl_json *doc = NULL;
-        struct pl_outline o;
-        int64_t value = 0;
+        static const char *const all[] = {"{\"b\":[7]}", "{\"b\":7}", "{\"b\":-7,\"c\":9007199254740991,\"\":0}", "{\"b\":1,\"b\":2}", "{\"b\":1,\"c\":\"x\"}", "{\"b\":1.5}", "{\"b\":-0}",
+                                          "{\"b\":1,\"c\":1e2}", "{\"b\":9007199254740993}", "{\"b\":1,\"c\":2,\"d\":3,\"e\":4,\"f\":5}", "{\"\\u0062\":1}", "{\"b\":1,\"\\n\":1}",
+                                          "{\"1234567890123456789012345678901\":1}", "{\"12345678901234567890123456789012\":1}", "{\"b\":true}", "{}", "[1]", "1"};
+        size_t i;
 
         (void)state;
-        assert_int_equal(pl_json_outline(text, sizeof text - 1, &o), 0);
-        assert_int_equal(pl_json_parse_value(o.members[0].value, &doc), 0);
-        assert_true(pl_json_integer(pl_json_first(pl_json_get(doc, "b")), &value));
-        assert_int_equal(value, 7);
-        assert_null(pl_json_get(doc, "c"));
-        pl_json_free(doc);
+        for (i = 0; i < COUNT(all); i++)
+                assert_inner(all[i]);
 }
 
 static struct pl_span span(const char *text)
@@ -470,6 +511,7 @@ int main(void)
                 cmocka_unit_test(nesting_ends_at_its_maximum),
                 cmocka_unit_test(what_stands_for_itself_in_a_string_is_told_byte_by_byte),
                 cmocka_unit_test(an_outline_has_the_outermost_members_as_they_stand),
+                cmocka_unit_test(an_outline_has_the_members_of_the_last_object_in_the_outermost),
                 cmocka_unit_test(an_outline_counts_more_members_than_it_notes),
                 cmocka_unit_test(a_value_out_of_an_outline_is_parsed_by_itself),
                 cmocka_unit_test(a_span_is_an_integer_by_its_digits_alone),
