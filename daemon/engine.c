@@ -285,19 +285,17 @@ static void refuse(struct engine *e, const struct table_event *ev)
         files_drop(e->files, ev->bearer);
 }
 
-void engine_submit(struct engine *e, const struct table_event *ev)
+void engine_submit(struct engine *e, struct table_event *ev)
 {
-        struct table_event copy = *ev;
-
         if (ev->kind == EV_LOCK && !e->stepping && !room_for_events(e)) {       /* within a step it is one that had its room before */
                 refuse(e, ev);
                 return;
         }
         /* A description may bear a lock that we do not know of (granted by a daemon that died, or detached): it must not queue behind
            those who wait for it, and a failed conversion would lose it. */
-        if (copy.kind == EV_LOCK && !copy.shared && (copy.claims != TABLE_NONE || copy.mode == TABLE_EX || table_knows(e->table, copy.key)))
-                copy.bears = kernel_bears(e->kernel, copy.bearer);
-        take(e, &copy);
+        if (ev->kind == EV_LOCK && !ev->shared && (ev->claims != TABLE_NONE || ev->mode == TABLE_EX || table_knows(e->table, ev->key)))
+                ev->bears = kernel_bears(e->kernel, ev->bearer);
+        take(e, ev);
 }
 
 static void on_os_done(void *arg, uint64_t op, enum oslock_result result, int error, uint64_t new_bearer)

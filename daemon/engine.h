@@ -19,8 +19,8 @@ struct engine *engine_create(uv_loop_t *loop, struct files *files, struct lane *
 /* Ends waits in the kernel; touches no lock. The loop must run once more. */
 void engine_destroy(struct engine *e);
 
-/* `ev` is copied; its time and token are filled in here. Everything that follows at once has happened on return, unless called from a report. */
-void engine_submit(struct engine *e, const struct table_event *ev);
+/* What the caller does not know of `ev`, as the time, is filled in here. Everything that follows at once has happened on return, unless called from a report. */
+void engine_submit(struct engine *e, struct table_event *ev);
 
 /* Monotonic milliseconds, as events are stamped. */
 int64_t engine_now(const struct engine *e);

@@ -30,11 +30,12 @@ struct pl_span {
 
 /* The members of an object, as they stand in the text: names and strings in their quotes, escapes and all. */
 #define PL_MEMBERS_MAX 4        /* as many as a usual request has */
+struct pl_member {
+        struct pl_span name, value;
+};
 struct pl_members {
         size_t count;           /* of all: there may be more than are noted */
-        struct {
-                struct pl_span name, value;
-        } at[PL_MEMBERS_MAX];
+        struct pl_member at[PL_MEMBERS_MAX];
 };
 
 /* Of the outermost object, and of the last object or array in that, if it is an object. */

@@ -240,7 +240,8 @@ static size_t scan_scalar(const char *s, size_t len)
 struct scanner {
         const char *at, *end;
         struct pl_outline *outline;
-        struct pl_members *noted;       /* those of the object that it is in; NULL: they are not noted */
+        struct pl_members *members;     /* those of the object that it is in; NULL: they are not noted */
+        struct pl_member *member;       /* the last of them; NULL: it is not noted */
         size_t depth;
         char closing[PL_DEPTH_MAX];
 };
@@ -259,30 +260,28 @@ static inline bool in_object(const struct scanner *s)
         return s->depth > 0 && s->closing[s->depth - 1] == '}';
 }
 
-/* It has come to another depth. */
+/* It has come to another depth: in or out of an object or array. */
 static inline void come(struct scanner *s, size_t depth)
 {
+        struct pl_members *m;
+
         s->depth = depth;
-        s->noted = !in_object(s) || depth > 2 ? NULL : depth == 1 ? &s->outline->outer : &s->outline->inner;
+        m = !in_object(s) || depth > 2 ? NULL : depth == 1 ? &s->outline->outer : &s->outline->inner;
+        s->members = m;
+        s->member = m != NULL && m->count > 0 && m->count <= PL_MEMBERS_MAX ? &m->at[m->count - 1] : NULL;
 }
 
 /* Of the members the first few are noted, and all are counted. */
-static inline void note_name(struct pl_members *m, struct pl_span name)
+static inline void note(struct scanner *s, struct pl_span name)
 {
-        if (m != NULL && m->count++ < PL_MEMBERS_MAX)
-                m->at[m->count - 1].name = name;
-}
+        struct pl_members *m = s->members;
 
-static inline void note_value_begins(struct pl_members *m, const char *at)
-{
-        if (m != NULL && m->count <= PL_MEMBERS_MAX)
-                m->at[m->count - 1].value.at = at;
-}
-
-static inline void note_value_ends(struct pl_members *m, const char *at)
-{
-        if (m != NULL && m->count <= PL_MEMBERS_MAX)
-                m->at[m->count - 1].value.len = (size_t)(at - m->at[m->count - 1].value.at);
+        if (m == NULL)
+                return;
+        s->member = m->count < PL_MEMBERS_MAX ? &m->at[m->count] : NULL;
+        m->count++;
+        if (s->member != NULL)
+                s->member->name = name;
 }
 
 /* A name and its colon. False: something else. */
@@ -296,7 +295,7 @@ static bool scan_name(struct scanner *s)
         from = s->at++;
         n = scan_string(s->at, (size_t)(s->end - s->at));
         s->at += n;
-        note_name(s->noted, (struct pl_span){from, n + 1});
+        note(s, (struct pl_span){from, n + 1});
         if (n == 0 || peek(s) != ':')
                 return false;
         s->at++;
@@ -328,7 +327,8 @@ static int scan_value(struct scanner *s)
         char c = peek(s);
         size_t n;
 
-        note_value_begins(s->noted, s->at);
+        if (s->member != NULL)
+                s->member->value.at = s->at;
         if (c == '{' || c == '[')
                 return scan_opening(s);
         n = c != '\0' ? scan_scalar(s->at, (size_t)(s->end - s->at)) : 0;
@@ -342,7 +342,8 @@ static char scan_closings(struct scanner *s)
         for (;;) {
                 char c;
 
-                note_value_ends(s->noted, s->at);
+                if (s->member != NULL)
+                        s->member->value.len = (size_t)(s->at - s->member->value.at);
                 c = peek(s);
                 if (s->depth == 0 || c != s->closing[s->depth - 1])
                         return c;
