@@ -41,6 +41,8 @@ void connect_again(struct portalock_session *s, bool at_once)
         int64_t most = s->greeted ? PAUSE_LONG_MS : PAUSE_MAX_MS, double_ms = s->pause_ms * 2;
 
         s->state = SESSION_PAUSING;
+        if (!s->greeted)
+                s->daemon_pid = 0;      /* nobody is there any more */
         s->pause_ms = at_once ? 0 : s->pause_ms == 0 ? 1 : double_ms < most ? double_ms : most;
         s->resume_ms = os_now_ms() + jittered(s, s->pause_ms);
         if (s->greeted && s->resume_ms > s->connect_deadline_ms)

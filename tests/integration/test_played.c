@@ -311,11 +311,41 @@ static void a_loop_does_not_spin_while_it_looks_for_a_daemon(void **state)
         portalock_close(wanted);
 }
 
+static void never_connected(void *arg, portalock_session *s, int result)
+{
+        (void)arg;
+        (void)s;
+        fail_msg("connected: %d", result);
+}
+
+/* It ends before it has answered the greeting: there will be another. Until then nobody is there, and nothing can be opened. */
+static void a_daemon_that_ends_before_its_first_word_is_there_no_more(void **state)
+{
+        struct played *p = *state;
+        struct pollfd wait = {.fd = p->listener, .events = POLLIN};
+        portalock_session *s;
+        portalock_file *file;
+        int fd;
+
+        assert_int_equal(portalock_connect_start("early", PORTALOCK_CONNECT_NO_SPAWN, never_connected, NULL, &s), 0);
+        assert_int_equal(portalock_process(s), 0);
+        assert_int_equal(portalock_daemon_pid(s), getpid());
+        assert_int_equal(poll(&wait, 1, PATIENCE_MS), 1);
+        fd = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC);
+        assert_true(fd >= 0);
+        close(fd);
+        assert_int_equal(portalock_process(s), 0);
+        assert_int_equal(portalock_daemon_pid(s), 0);
+        assert_int_equal(portalock_open(s, p->path, &file), PORTALOCK_E_ARGUMENT);
+        portalock_disconnect(s);
+}
+
 #define PLAYED(test) cmocka_unit_test_setup_teardown(test, set_up_play, tear_down_play)
 
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                PLAYED(a_daemon_that_ends_before_its_first_word_is_there_no_more),
                 PLAYED(a_file_may_be_closed_when_all_fail_at_once),
                 PLAYED(what_has_ended_stays_so),
                 PLAYED(a_claim_that_cannot_be_served_is_made_again),
