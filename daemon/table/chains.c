@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define FIRST_LISTS 16
-#define MEMBERS_PER_LIST 4
+#define MEMBERS_PER_LIST 5
 
 static struct chain *list_of(const struct chains *c, uint64_t hash)
 {

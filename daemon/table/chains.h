@@ -1,5 +1,5 @@
 /*
- * An index in eight bytes for each member: lists of sys/queue.h, hung up by hash. (A handle of uthash takes 56, and a held lock is a member of several.)
+ * An index in ten bytes for each member: lists of sys/queue.h, hung up by hash. (A handle of uthash takes 56, and a held lock is a member of several.)
  *
  * A member embeds a `struct link` and stays where it is. Adding cannot fail: room for more lists comes with chains_reserve(), and without it they only get
  * longer. They get more one at a time, with each member that is added, so that no single one pays for all.
