@@ -1,5 +1,5 @@
 /*
- * An index in eight bytes for each member: lists of sys/queue.h, hung up by hash. (A handle of uthash takes 56, and a held lock is a member of several.)
+ * An index in ten bytes for each member: lists of sys/queue.h, hung up by hash. (A handle of uthash takes 56, and a held lock is a member of several.)
  *
  * A member embeds a `struct link` and stays where it is. Adding cannot fail: room for more lists comes with chains_reserve(), and without it they only get
  * longer. They get more one at a time, with each member that is added, so that no single one pays for all.
@@ -42,7 +42,7 @@ bool chains_init(struct chains *c, chains_hash_fn *hash);
 void chains_clear(struct chains *c);            /* its members are the caller's */
 
 bool chains_grow(struct chains *c, size_t more);       /* for chains_reserve() */
-#define CHAINS_PER_LIST 4       /* members: more lists come when there are more */
+#define CHAINS_PER_LIST 5       /* members: more lists come when there are more */
 
 /* Room for the lists of so many more members. False: no memory; nothing is lost by that but speed. */
 static inline bool chains_reserve(struct chains *c, size_t more)
