@@ -146,6 +146,7 @@ static void on_told(uv_poll_t *poll, int status, int events)
 struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock_done *done, oslock_try_elsewhere *elsewhere, void *arg)
 {
         struct oslock_pool *p = calloc(1, sizeof *p);
+        int error;
 
         if (p == NULL)
                 return NULL;
@@ -173,7 +174,9 @@ struct oslock_pool *oslock_pool_create(uv_loop_t *loop, unsigned threads, oslock
         }
         uv_timer_init(loop, &p->timer);
         p->answers.data = p->timer.data = p;
+        error = errno;
         uv_poll_start(&p->answers, UV_READABLE, on_told);
+        errno = error;  /* libuv has asked epoll to forget what it did not know: that is no reason if something fails later */
         p->handles = 2;
         threads_begin(p);
         oslock_keep_spare();
@@ -192,6 +195,7 @@ static void on_closed(uv_handle_t *handle)
 
 void oslock_pool_destroy(struct oslock_pool *p)
 {
+        int error = errno;      /* perhaps the reason why the daemon does not start */
         struct wait *w, *next;
 
         if (p == NULL)
@@ -210,6 +214,7 @@ void oslock_pool_destroy(struct oslock_pool *p)
         p->thread_users = NULL;
         uv_close((uv_handle_t *)&p->answers, on_closed);
         close(p->told);         /* whoever was left behind tells nobody */
+        errno = error;
         uv_close((uv_handle_t *)&p->timer, on_closed);
 }
 
