@@ -90,7 +90,7 @@ struct resource {
         uint32_t holder_count;
         uint32_t bearer_count;                  /* of those who hold */
         uint32_t streak_since_ms;               /* the clock's last 32 bits: a streak is over in less than 49 days, or the outsiders have their turn a little late */
-        uint8_t streak : 5;                     /* hand-overs in a row; no more than TABLE_HANDOVERS_MAX counts */
+        uint8_t streak;                         /* hand-overs in a row, at most TABLE_HANDOVERS_MAX; and those after them that went through the kernel's queue */
         bool exclusive : 1;                     /* somebody holds so: one, or the co-holders of one description */
         bool released : 1;                      /* an owner has left since the last grant */
         bool moved : 1;                         /* its holders have changed, or somebody's place in its queue: FX_MOVED at rest */

@@ -33,7 +33,7 @@ static void count_kernel_turn(const struct table *t, struct resource *r)
         if (!outsiders_turn(t, r) || r->streak >= TABLE_HANDOVERS_MAX + TABLE_KERNEL_TURNS - 1)
                 r->streak = 0;
         else
-                r->streak = (uint16_t)(r->streak < TABLE_HANDOVERS_MAX ? TABLE_HANDOVERS_MAX + 1 : r->streak + 1);
+                r->streak = (uint8_t)(r->streak < TABLE_HANDOVERS_MAX ? TABLE_HANDOVERS_MAX + 1 : r->streak + 1);
 }
 
 /* A lock that the kernel gave to a request that cannot have it: back to what the bearer's holders need, or what they left on it. */
