@@ -57,7 +57,8 @@ static void take_leave(struct dispatch *d, struct client *c)
                 watch_request(d, c->waiting, "cancelled", NULL);
                 locking_forget(d, c->waiting);
         }
-        engine_submit(d->engine, &ev);
+        if (table_newest_lock(engine_table(d->engine), c->id) != 0)
+                engine_submit(d->engine, &ev);
 }
 
 static void forget(struct dispatch *d, struct client *c)
