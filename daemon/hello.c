@@ -16,6 +16,7 @@ static bool go_on_as(struct dispatch *d, struct client *c, int64_t session)
         engine_raise_numbers(d->engine, (uint64_t)session);
         log_event(LOG_DEBUG, "session_goes_on", "session=%lld opened_as=%llu", (long long)session, (unsigned long long)c->id);
         registry_client_rename(&d->registry, c, (uint64_t)session);
+        newcomers_add(d, c);    /* nobody has the other id any more */
         return true;
 }
 

@@ -296,6 +296,18 @@ class Commands(DaemonTest):
         for fd in go:
             os.close(fd)
 
+    def test_one_that_goes_on_under_its_old_id_gets_its_name(self):
+        c = self.client()
+        id = c.call("hello", {})["session"]
+        self.assertIn(str(id), self.await_named(2))
+        c.close()
+        c = self.client()
+        while c.call("hello", {"session": id})["session"] != id:  # its end is not noticed yet
+            c.close()
+            c = self.client()
+        self.client()  # it came later, and is looked at later
+        self.assertEqual(self.await_named(4).count(str(id)), 2)
+
     def test_more_than_256_at_once_all_get_their_names(self):
         self.assertEqual(len(self.await_named(1)), 1)
         os.kill(self.daemon.process.pid, signal.SIGSTOP)
