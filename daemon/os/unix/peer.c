@@ -63,10 +63,26 @@ static bool is_gone(int fd)
         bool gone;
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process, &len) != 0)
-                return errno == EINVAL || errno == ESRCH || errno == ENODATA;  /* reaped; ENOPROTOOPT: an old kernel, we cannot know. Out of descriptors: nor then */
+                return errno != ENOPROTOOPT;    /* reaped, or it cannot be asked now: no name is better than a stranger's. ENOPROTOOPT: an old kernel, see below */
         gone = syscall(SYS_pidfd_send_signal, process, 0, NULL, 0) != 0 && errno == ESRCH;
         close(process);
         return gone;
+}
+
+/* Before Linux 6.5 nobody can say of a process that was there when it connected whether it still is. */
+static bool can_be_asked_later(int fd)
+{
+        static bool known, can;
+        int process = -1;
+        socklen_t len = sizeof process;
+
+        if (known)
+                return can;
+        can = getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process, &len) == 0 || errno != ENOPROTOOPT;
+        if (process >= 0)
+                close(process);
+        known = true;
+        return can;
 }
 
 int peer_identify(int fd, struct peer *out)
@@ -82,6 +98,8 @@ int peer_identify(int fd, struct peer *out)
         out->uid = (int64_t)cred.uid;
         if (cred.pid > 0)
                 out->connection = fd;
+        if (cred.pid > 0 && !can_be_asked_later(fd))
+                (void)peer_command(out);
         return 0;
 }
 
