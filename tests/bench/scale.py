@@ -22,6 +22,8 @@ import sys
 import tempfile
 import time
 
+from servers import ALL_CPUS, ONE_CPU
+
 PATH_BYTES = 60
 LSLOCKS_MS = 83_000  # lslocks with 10,000 locks (util-linux 2.38), on the machine of docs/bench
 PAIRS, ROUNDS = 400, 9  # lock+unlock pairs of one measurement; measurements of each daemon
@@ -110,6 +112,10 @@ class Daemon:
         with os.fdopen(ready) as f:
             if f.readline() != "READY\n":
                 raise RuntimeError("portalockd did not start")
+
+    def place(self, cpus):
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            os.sched_setaffinity(int(task), cpus)
 
     def cpu_ns(self):
         with open(f"/proc/{self.process.pid}/schedstat", encoding="ascii") as f:
@@ -207,7 +213,22 @@ class Scale:
         print(scenario, {k: v["median"] if isinstance(v, dict) else v for k, v in figures.items()}, file=sys.stderr)
 
     def cpu(self, daemon):
-        """Server CPU of a pair in us, there and in the empty daemon; turn by turn, so that what disturbs one disturbs the other."""
+        """
+        Server CPU of a pair in us, there and in the empty daemon; turn by turn, so that what disturbs one disturbs the other. All on one processor: on two a
+        pair costs the server twice as much whenever it has to wake a client on the other one.
+        """
+        self.place(daemon, ONE_CPU)
+        try:
+            return self.cpu_there(daemon)
+        finally:
+            self.place(daemon, ALL_CPUS)
+
+    def place(self, daemon, cpus):
+        os.sched_setaffinity(0, cpus)
+        for d in self.empty, daemon:
+            d.place(cpus)
+
+    def cpu_there(self, daemon):
         used = {}
         clients = [(d, Connection(d.path)) for d in (self.empty, daemon)]
         for _ in range(ROUNDS):
