@@ -48,8 +48,10 @@ void sight_path(const struct listing *l, const struct client *viewer, struct tab
         s = registry_stake(l->registry, viewer, file);
         if (s == NULL)
                 return;
-        if ((part = LIST_FIRST(&s->grants)) != NULL && table_lock(t, (g = part->of)->lock, &h, NULL)) {
-                own_path(l, g->by_path, g->label, h.bearer, out, size);
+        if ((part = LIST_FIRST(&s->grants)) != NULL) {
+                g = part->of;
+                /* One that the table does not have has just been lost: on `bearer`, as all that are lost in one step of it. */
+                own_path(l, g->by_path, g->label, table_lock(t, g->lock, &h, NULL) ? h.bearer : bearer, out, size);
         } else if ((part = LIST_FIRST(&s->requests)) != NULL) {
                 q = part->of;
                 own_path(l, q->by_path, q->label, q->bearer, out, size);

@@ -222,6 +222,23 @@ class Shown(UsersTest):
         self.assertEqual([(e["event"], e["path"]) for e in told], [("granted", None), ("lost", None), ("granted", None), ("released", None)])
         self.nothing_told(self.bob)
 
+    def test_a_lost_lock_is_told_by_the_name_of_ones_own_description(self):
+        watcher = self.user(ALICE)
+        watcher.call("watch")
+        held = self.alice_locks()
+        self.root.call("break", {"lock": held["lock"]})
+        told = [watcher.notification("event") for _ in range(2)]
+        self.assertEqual([(e["event"], e["path"]) for e in told], [("granted", self.hers), ("lost", self.hers)])
+
+    def test_a_lost_lock_is_told_by_the_name_of_what_one_has_of_the_file_still(self):
+        own = self.lock(self.bob, self.his, SH)
+        self.bob.call("watch")
+        other = self.lock(self.user(BOB), self.his, SH)
+        self.root.call("break", {"lock": other["lock"]})
+        told = [self.bob.notification("event") for _ in range(2)]
+        self.assertEqual([(e["event"], e["path"]) for e in told], [("granted", self.his), ("lost", self.his)])
+        self.assertTrue(self.bob.unlock(own["lock"]))
+
     def test_a_path_that_is_watched_is_a_name_of_ones_own(self):
         link = os.path.join(self.base, "link-to-bobs")
         os.symlink(self.own, link)
