@@ -64,6 +64,14 @@ static void reply_granted(struct dispatch *d, struct request *q, const struct ta
         dispatch_flush_answer(d, q->client, &q->id);
 }
 
+/* How long the request had been there when the table's record of its lock began: with the grant, or before it, on trial. */
+static int64_t waited_before(const struct dispatch *d, const struct request *q, table_id lock)
+{
+        struct table_holder h;
+
+        return table_lock(engine_table(d->engine), lock, &h, NULL) && h.since_ms > q->since_ms ? h.since_ms - q->since_ms : 0;
+}
+
 /* It is the file that was meant: the lock is the client's. */
 static void conclude(struct dispatch *d, struct request *q, const struct table_effect *fx)
 {
@@ -72,7 +80,7 @@ static void conclude(struct dispatch *d, struct request *q, const struct table_e
 
         g = registry_grant(&d->registry, fx->lock);
         if (fx->lock != 0 && g == NULL) {
-                g = registry_grant_add(&d->registry, q, fx->lock, fx->waited_ms);
+                g = registry_grant_add(&d->registry, q, fx->lock, waited_before(d, q, fx->lock));
                 if (g == NULL) {
                         locking_give_up(d, c, fx->lock, fx->relock);    /* what its description bore before it keeps */
                         locking_refuse_for_memory(d, q);

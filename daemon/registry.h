@@ -146,7 +146,7 @@ struct grant {
         };
         struct grant *same_older;
         uint32_t handle : 31, by_path : 1;
-        uint32_t waited_ms : 31, is_newest : 1; /* waited: from the request to the grant; what is longer than 24 days is told as 24 days */
+        uint32_t waited_ms : 31, is_newest : 1; /* waited: until the table's since_ms of it; more than 24 days count as 24 days */
         struct part part[];           /* one for `everybody`, else none */
 };
 
@@ -188,7 +188,7 @@ bool registry_request_stake(struct registry *r, struct request *q);
 /* What the client's user has to do with that file; NULL: nothing, or it is not kept. */
 const struct stake *registry_stake(const struct registry *r, const struct client *c, struct table_key file);
 
-/* A lock that the request was granted. NULL when out of memory. */
+/* A lock that the request was granted; `waited_ms`: from the request to the table's since_ms of the lock, not negative. NULL when out of memory. */
 struct grant *registry_grant_add(struct registry *r, const struct request *q, table_id lock, int64_t waited_ms);
 struct grant *registry_grant(const struct registry *r, table_id lock);
 /* The newest lock of this session and handle with exactly this label, or NULL. */

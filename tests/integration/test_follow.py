@@ -127,6 +127,22 @@ class Lies(Follow):
         self.follow(self.b, self.old(), self.open())
         self.assertEqual((self.place(self.b), self.place(self.d)), (1, 2))
 
+    def test_a_wait_with_what_another_session_holds_counts_once(self):
+        """Its record begins when it asks, not with the grant: the wait is no part of the time before that."""
+        a, other = self.client(), self.client()
+        fd = self.open("old")
+        a.lock(None, SH, fd)
+        shared = other.lock(None, SH, self.open("old"))["lock"]
+        self.d.start_lock(self.path, EX, self.open())
+        self.place(self.d)
+        time.sleep(0.002)
+        id = self.b.start_lock(self.path, EX, fd)
+        self.place(self.b)
+        time.sleep(0.3)  # less than a follower's second
+        other.unlock(shared)
+        self.follow(self.b, self.b.reply(id)["lock"], self.open())
+        self.assertEqual((self.place(self.b), self.place(self.d)), (2, 1))
+
     def test_another_label(self):
         self.follow(self.b, self.old(), self.open(), label="/another")
         self.assertEqual((self.place(self.b), self.place(self.d)), (2, 1))
