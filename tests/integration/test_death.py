@@ -120,7 +120,8 @@ class Crowd(DaemonTest):
             self.gone.close()
             ids = self.ask(*[("stats", None)] * 1000)
         seen = {self.other.reply(id)["gauges"]["locks"] for id in ids} - {0, self.COUNT}
-        self.assertGreater(len(seen), 2)
+        # A share is 512 locks at most, and two of them may come before the other is first heard: 976 and 464 are seen at least.
+        self.assertGreaterEqual(len(seen), 2)
         self.await_free()
 
     def test_whoever_asks_for_a_lock_finds_it_given_back(self):
